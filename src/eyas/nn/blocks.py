@@ -1,0 +1,103 @@
+"""The blocks of a network, built from their `Layer` values: shapes come from the value, never from a second table."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyas.arch.spec import Activation, Arch, Block, Layer, Padding
+
+Map = Float[Tensor, "n c h w"]
+
+
+class ConvNorm(nn.Module):
+    """Convolution (full or depthwise), batch normalisation, activation."""
+
+    def __init__(self, layer: Layer, padding: Padding, norm_eps: float, norm_momentum: float) -> None:
+        super().__init__()
+        self.layer = layer
+        self.pad = padding == "same" and layer.stride > 1
+        self.conv = nn.Conv2d(
+            layer.inputs,
+            layer.outputs,
+            layer.kernel,
+            layer.stride,
+            padding=0 if self.pad else layer.kernel // 2,
+            groups=layer.inputs if layer.kind == "depthwise" else 1,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(layer.outputs, norm_eps, norm_momentum)
+        self.activation = activation(layer.activation)
+
+    def forward(self, x: Map) -> Map:
+        """[n, inputs, h, w] to [n, outputs, h / stride, w / stride], sides rounded up."""
+        if self.pad:
+            x = functional.pad(x, _same(x, self.layer.kernel, self.layer.stride))
+        return self.activation(self.norm(self.conv(x)))
+
+
+class SqueezeExcite(nn.Module):
+    """Gate each channel by what all of the map says (EfficientNet, Table 1, after Hu et al. 2018)."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.reduce = nn.Conv2d(layer.inputs, layer.hidden, 1)
+        self.expand = nn.Conv2d(layer.hidden, layer.outputs, 1)
+
+    def forward(self, x: Map) -> Map:
+        """[n, c, h, w] to the same shape."""
+        squeezed = x.mean((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.expand(functional.silu(self.reduce(squeezed))))
+
+
+Weighted = ConvNorm | SqueezeExcite
+
+
+class BlockModule(nn.Module):
+    """The layers of a `Block` in turn; around them the shortcut, and stochastic depth at rate `drop_path`."""
+
+    def __init__(self, block: Block, arch: Arch, norm_momentum: float, drop_path: float) -> None:
+        super().__init__()
+        self.stage = block.stage
+        self.residual = block.residual
+        self.drop_path = drop_path
+        self.layers = nn.ModuleList(
+            SqueezeExcite(layer) if layer.kind == "squeeze" else ConvNorm(layer, arch.padding, arch.norm_eps, norm_momentum)
+            for layer in block.layers
+        )
+
+    def weighted(self) -> list[Weighted]:
+        """The layers, each of which keeps the `Layer` that it was made from."""
+        return [layer for layer in self.layers if isinstance(layer, ConvNorm | SqueezeExcite)]
+
+    def forward(self, x: Map) -> Map:
+        """[n, c, h, w] to [n, c', h / stride, w / stride]."""
+        shortcut = x
+        for layer in self.layers:
+            x = layer(x)
+        if not self.residual:
+            return x
+        if self.training and self.drop_path:
+            kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.drop_path
+            x = x * (kept / (1 - self.drop_path)).to(x.dtype)
+        return shortcut + x
+
+
+def activation(name: Activation) -> nn.Module:
+    """The module of an activation's name."""
+    match name:
+        case "":
+            return nn.Identity()
+        case "relu":
+            return nn.ReLU(inplace=True)
+        case "relu6":
+            return nn.ReLU6(inplace=True)
+        case "silu":
+            return nn.SiLU(inplace=True)
+
+
+def _same(x: Map, kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """TensorFlow's padding, left, right, top, bottom: the odd pixel goes right and below."""
+    height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
+    return width // 2, width - width // 2, height // 2, height - height // 2

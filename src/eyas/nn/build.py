@@ -1,0 +1,91 @@
+"""An `Arch` and a head to a torch network: uint8 images in, the head's answer out."""
+
+import math
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from eyas.arch.spec import Arch, blocks
+from eyas.nn.blocks import BlockModule, Map
+
+Images = UInt8[Tensor, "n h w 3"]
+
+
+class Network(nn.Module):
+    """The network of an `Arch` under a task's head.
+
+    It takes images as they are stored, uint8 [n, h, w, 3], and normalises them itself: mean and standard deviation are
+    saved with the weights, so training, evaluation and the exported graph cannot disagree about them.
+    """
+
+    def __init__(
+        self, arch: Arch, head: nn.Module, dropout: float = 0.0, drop_path: float = 0.0, norm_momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        self.mean = nn.Buffer(torch.tensor(arch.mean).view(3, 1, 1))
+        self.std = nn.Buffer(torch.tensor(arch.std).view(3, 1, 1))
+        values = blocks(arch)
+        last = max(len(values) - 1, 1)
+        self.blocks = nn.ModuleList(
+            # Survival falls linearly with depth (Noisy Student, section 3.1).
+            BlockModule(block, arch, norm_momentum, drop_path * index / last)
+            for index, block in enumerate(values)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+
+    def block_modules(self) -> list[BlockModule]:
+        """The blocks in order."""
+        return [block for block in self.blocks if isinstance(block, BlockModule)]
+
+    def normalize(self, images: Images) -> Float[Tensor, "n 3 h w"]:
+        """Pixels in [0, 1], less the mean, over the standard deviation. The memory stays channels-last."""
+        return (images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255 - self.mean) / self.std
+
+    def features(self, x: Float[Tensor, "n 3 h w"]) -> dict[str, Map]:
+        """The map that each stage ends with, by name: `stage0` is the stem, the last one what is pooled."""
+        maps: dict[str, Map] = {}
+        for block in self.block_modules():
+            x = block(x)
+            maps[f"stage{block.stage}"] = x
+        return maps
+
+    def classify(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k"]:
+        """Normalised images to the head's answer."""
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.dropout(x.mean((2, 3))))
+
+    def forward(self, images: Images) -> Float[Tensor, "n k"]:
+        """Images uint8 [n, h, w, 3] to the head's answer [n, k]."""
+        return self.classify(self.normalize(images))
+
+
+def build(
+    arch: Arch, head: nn.Module, dropout: float = 0.0, drop_path: float = 0.0, norm_momentum: float = 0.1, seed: int = 0
+) -> Network:
+    """A network with weights drawn as its paper draws them, from `seed`; in channels-last memory."""
+    network = Network(arch, head, dropout, drop_path, norm_momentum)
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            _initialise(module, arch, generator)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _initialise(module: nn.Conv2d | nn.Linear, arch: Arch, generator: torch.Generator) -> None:
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if arch.init == "mobilenet":
+        # slim/nets/mobilenet_v1.py: truncated normal of 0.09 for every kernel.
+        nn.init.trunc_normal_(module.weight, std=0.09, a=-0.18, b=0.18, generator=generator)
+    elif isinstance(module, nn.Conv2d):
+        # efficientnet_model.py, conv_kernel_initializer: a depthwise kernel has one output a group.
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out), generator=generator)
+    else:
+        # The reference divides by the classes, thought of as many; with a few it would begin with huge logits.
+        bound = 1 / math.sqrt(max(module.out_features, module.in_features))
+        nn.init.uniform_(module.weight, -bound, bound, generator=generator)

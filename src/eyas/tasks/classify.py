@@ -1,0 +1,52 @@
+"""One label an image, learned from hard labels, soft ones, or both in one batch."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyas.data.batches import Batch
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Softmax classification into `classes`.
+
+    Attributes:
+        classes: their names, in the order of the answer.
+        smoothing: label smoothing, on labelled images only: a teacher's labels are soft already.
+    """
+
+    classes: tuple[str, ...]
+    smoothing: float = 0.0
+
+    def head(self, channels: int) -> nn.Module:
+        """A linear layer, [n, channels] to logits [n, k]."""
+        return nn.Linear(channels, len(self.classes))
+
+    def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, "n k"]:
+        """Logits of the batch."""
+        return model(batch.images)
+
+    def loss(self, out: Float[Tensor, "n k"], batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy to the targets, averaged over the concatenated batch.
+
+        So do the text and the code of Noisy Student, weighting each source by its images; Algorithm 1 prints equal weights.
+        """
+        smooth = self.smoothing * batch.labelled[:, None]
+        targets = batch.targets * (1 - smooth) + smooth / len(self.classes)
+        each = -(targets * functional.log_softmax(out.float(), dim=1)).sum(1) / len(out)
+        terms = {"labelled": each[batch.labelled].sum(), "pseudo": each[~batch.labelled].sum()}
+        return {name: term for name, term in terms.items() if (batch.labelled == (name == "labelled")).any()}
+
+    def decode(self, out: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        """Logits to probabilities."""
+        return out.float().softmax(1)
+
+    def metrics(self, answers: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> dict[str, float]:
+        """Accuracy, and the mean negative log-likelihood of the true class in nats."""
+        truth = targets.argmax(1)
+        likelihood = answers.gather(1, truth[:, None]).clamp_min(1e-12)
+        return {"accuracy": (answers.argmax(1) == truth).float().mean().item(), "nll": -torch.log(likelihood).mean().item()}
