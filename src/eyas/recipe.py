@@ -1,13 +1,21 @@
-"""Every choice of a run, as frozen values. A recipe decides; it never changes and never acts."""
+"""Every choice of a run, as frozen values. A recipe decides; it never changes and never acts.
 
+Without slots: the command line reads defaults through `vars`.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from eyas.errors import UserError
 
 R = TypeVar("R")
 Flips = Literal["auto", "none", "horizontal", "both"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Augment:
     """Noise on the input.
 
@@ -23,8 +31,12 @@ class Augment:
     crop: float = 0.35
     flips: Flips = "auto"
 
+    def __post_init__(self) -> None:
+        _require(self, "0 or above", "operations", "magnitude")
+        _require(self, "above 0 and at most 1", "crop")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Training:
     """How one network is trained.
 
@@ -63,12 +75,20 @@ class Training:
     evaluate_every: int = 0
     augment: Augment = field(default_factory=Augment)
 
+    def __post_init__(self) -> None:
+        _require(self, "above 0", "epochs", "rate")
+        _require(self, "1 or above", "batch", "checkpoint_every")
+        _require(self, "0 or above", "min_steps", "weight_decay", "clip", "evaluate_every")
+        _require(self, "from 0 to 1", "warmup")
+        _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path")
+        _require(self, "above 0 and at most 1", "norm_momentum")
+
     def steps(self, images: int) -> int:
-        """Optimizer steps of a run over `images` labelled images."""
-        return max(self.min_steps, round(self.epochs * images / self.batch))
+        """Optimizer steps of a run over `images` labelled images, at least 1."""
+        return max(1, self.min_steps, round(self.epochs * images / self.batch))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SelfTraining:
     """What is taken from the pile, and how it is mixed in (Noisy Student, section 2 and 3.1).
 
@@ -86,8 +106,12 @@ class SelfTraining:
     ratio: int = 1
     labels: Literal["soft", "hard"] = "soft"
 
+    def __post_init__(self) -> None:
+        _require(self, "from 0 to 1", "threshold")
+        _require(self, "0 or above", "ratio")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Splits:
     """Shares of the labelled images held out where the data does not say.
 
@@ -99,6 +123,9 @@ class Splits:
     validation: float = 0.25
     test: float = 0.2
 
+    def __post_init__(self) -> None:
+        _require(self, "above 0 and below 1", "validation", "test")
+
 
 def to_dict(value: Any) -> Any:
     """A recipe as JSON."""
@@ -108,7 +135,50 @@ def to_dict(value: Any) -> Any:
 
 
 def from_dict(kind: type[R], data: dict[str, Any]) -> R:
-    """The recipe of type `kind` again; `from_dict(type(r), to_dict(r)) == r`."""
+    """The recipe of type `kind` again; `from_dict(type(r), to_dict(r)) == r`. What is left out keeps its default.
+
+    Raises:
+        UserError: a name that `kind` does not have, a value of another type, or one out of its range.
+    """
     hints = get_type_hints(kind)
-    values = {name: from_dict(hints[name], item) if is_dataclass(hints[name]) else item for name, item in data.items()}
-    return kind(**values)
+    for name in data:
+        if name not in hints:
+            near = difflib.get_close_matches(str(name), hints, n=1, cutoff=0.0)
+            raise UserError(f"recipe {kind.__name__} has no {name!r}; did you mean {near[0]!r}? It has {', '.join(hints)}")
+    return kind(**{name: _read(f"{kind.__name__}.{name}", hints[name], value) for name, value in data.items()})
+
+
+def _read(where: str, hint: Any, value: Any) -> Any:
+    """A value from JSON as the type that `hint` names."""
+    if is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, dict):
+            return from_dict(hint, value)
+        expected = "an object of settings"
+    elif get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        expected = " or ".join(repr(choice) for choice in get_args(hint))
+    else:
+        if hint not in _TYPES or type(value) is hint or (hint is float and type(value) is int):
+            return float(value) if hint is float else value
+        expected = _TYPES[hint]
+    raise UserError(f"recipe {where} is {value!r}; it must be {expected}")
+
+
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_RANGES: dict[str, Callable[[float], bool]] = {
+    "above 0": lambda value: 0 < value < math.inf,
+    "0 or above": lambda value: 0 <= value < math.inf,
+    "1 or above": lambda value: 1 <= value < math.inf,
+    "from 0 to 1": lambda value: 0 <= value <= 1,
+    "at least 0 and below 1": lambda value: 0 <= value < 1,
+    "above 0 and at most 1": lambda value: 0 < value <= 1,
+    "above 0 and below 1": lambda value: 0 < value < 1,
+}
+
+
+def _require(recipe: Any, expected: str, *names: str) -> None:
+    for name in names:
+        value = getattr(recipe, name)
+        if not _RANGES[expected](value):
+            raise UserError(f"recipe {type(recipe).__name__}.{name} is {value!r}; it must be {expected}")

@@ -1,15 +1,18 @@
 """A device budget: limits that a model must keep, read from one line, with a reason for every refusal."""
 
+import math
 import re
 from dataclasses import dataclass, fields
+from decimal import Decimal
 
 from eyas.errors import UserError
 
 EXAMPLE = '"size<=2MB,madds<=60M,params<=1.5M,latency<=10ms"'
 
-_BYTES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9}
-_COUNT = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
-_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+# Units as powers of ten, smallest first.
+_BYTES = {"B": 0, "KB": 3, "MB": 6, "GB": 9}
+_COUNT = {"": 0, "K": 3, "M": 6, "G": 9}
+_MILLISECONDS = {"us": -3, "ms": 0, "s": 3}
 _UNITS = {"size": _BYTES, "madds": _COUNT, "params": _COUNT, "latency": _MILLISECONDS}
 _LIMIT = re.compile(r"(?P<what>[a-z]+)\s*<=\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
 
@@ -22,10 +25,10 @@ class Budget:
     trainable parameters. `latency`: milliseconds, the median of one image on this machine.
     """
 
-    size: float | None = None
-    madds: float | None = None
-    params: float | None = None
-    latency: float | None = None
+    size: int | float | None = None
+    madds: int | float | None = None
+    params: int | float | None = None
+    latency: int | float | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
@@ -38,34 +41,41 @@ class Budget:
         for part in text.split(","):
             what, limit = _read(part.strip())
             if what in limits:
-                raise UserError(f"budget limits {what} twice: {text!r}; keep one of them")
+                raise UserError(f"budget limits {what} twice: {text!r}; keep one of them, as in {EXAMPLE}")
             limits[what] = limit
         return cls(**limits)
 
     def __str__(self) -> str:
-        """The form that `parse` reads."""
+        """The form that `parse` reads, to the last digit."""
         limits = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return ",".join(f"{what}<={show(what, limit)}" for what, limit in limits if limit is not None)
+        return ",".join(f"{what}<={show(what, limit, exact=True)}" for what, limit in limits if limit is not None)
 
-    def refusals(self, **measured: float | None) -> list[str]:
+    def refusals(self, **measured: int | float | None) -> list[str]:
         """One clause for each limit that a measured value breaks; what was not measured (`None`) is not judged."""
         broken = []
         for what, value in measured.items():
             limit = getattr(self, what)
-            if limit is not None and value is not None and value > limit:
-                broken.append(f"{what} {show(what, value)} is over {show(what, limit)}")
+            if limit is not None and value is not None and not value <= limit:  # "not" so that NaN is refused too
+                close = show(what, value) == show(what, limit)
+                broken.append(f"{what} {show(what, value, exact=close)} is over {show(what, limit, exact=close)}")
         return broken
 
-    def admits(self, **measured: float | None) -> bool:
+    def admits(self, **measured: int | float | None) -> bool:
         """Whether every measured value keeps its limit."""
         return not self.refusals(**measured)
 
 
-def show(what: str, value: float) -> str:
-    """A value of a limit in the largest unit that keeps it at 1 or above: `1.85MB`, `60M`, `850us`."""
-    units = sorted(_UNITS[what].items(), key=lambda unit: unit[1])
-    name, scale = next((unit for unit in reversed(units) if value >= unit[1]), units[0])
-    return f"{value / scale:.4g}{name}"
+def show(what: str, value: int | float, exact: bool = False) -> str:
+    """A value of a limit in the largest unit that keeps it at 1 or above: `1.85MB`, `60M`, `850us`.
+
+    To four digits, or with `exact` to all that it has.
+    """
+    units = list(_UNITS[what].items())
+    name, power = next((unit for unit in reversed(units) if value >= 10.0 ** unit[1]), units[0])
+    if exact:
+        digits = f"{Decimal(repr(value)).scaleb(-power):f}"
+        return (digits.rstrip("0").rstrip(".") if "." in digits else digits) + name
+    return f"{value / 10.0**power:.4g}{name}"
 
 
 def _read(part: str) -> tuple[str, float]:
@@ -80,8 +90,11 @@ def _read(part: str) -> tuple[str, float]:
         raise UserError(f"budget cannot limit {what!r}; it limits {', '.join(_UNITS)}: for example {EXAMPLE}")
     if unit not in _UNITS[what]:
         expected = ", ".join(name or "no unit" for name in _UNITS[what])
-        raise UserError(f"budget part {part!r} has the unit {unit or 'none'!r}; {what} takes {expected}: for example {EXAMPLE}")
-    limit = float(form["number"]) * _UNITS[what][unit]
-    if limit <= 0:
-        raise UserError(f"budget part {part!r} leaves nothing; a limit is above 0: for example {EXAMPLE}")
+        found = f"the unit {unit!r}" if unit else "no unit"
+        raise UserError(f"budget part {part!r} has {found}; {what} takes {expected}: for example {EXAMPLE}")
+    limit = float(f"{form['number']}e{_UNITS[what][unit]}")
+    if not 0 < limit < math.inf:
+        raise UserError(
+            f"budget part {part!r} limits nothing or everything; a limit is a number above 0: for example {EXAMPLE}"
+        )
     return what, limit

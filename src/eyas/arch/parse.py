@@ -11,7 +11,7 @@ from eyas.errors import UserError
 _NUMBER = r"\d+(?:\.\d+)?"
 _FORM = re.compile(
     rf"(?P<name>[a-z][a-z0-9_]*?)(?:x(?P<width>{_NUMBER}))?(?:d(?P<depth>{_NUMBER}))?"
-    r"(?:@(?P<resolution>\d+))?(?:/(?P<stride>\d+))?"
+    r"(?:@(?P<resolution>\d{1,9}))?(?:/(?P<stride>\d{1,9}))?"
 )
 
 

@@ -1,34 +1,29 @@
-"""The dials: pure functions from an `Arch` to an `Arch`. Scaling by 1 changes nothing; the order does not matter."""
+"""The dials: pure functions from an `Arch` to an `Arch`. Scaling by 1 changes nothing; the order does not matter.
 
-import math
+Each raises `UserError` for a value that leaves no network, or one nobody could lay out.
+"""
+
 from dataclasses import replace
 
 from eyas.arch.spec import Arch
 from eyas.errors import UserError
 
+LARGEST = 100  # far above any published multiplier (EfficientNet-L2: 5.3), and still a table that can be laid out
 
-def wider(arch: Arch, width: float) -> Arch:
+
+def wider(arch: Arch, width: int | float) -> Arch:
     """Multiply the width multiplier α: every layer's channels, rounded to 8 (MobileNets, section 3.3)."""
-    if not (math.isfinite(width) and width > 0):
-        raise UserError(f"width multiplier {width:g} of {arch.name}: it must be above 0, for example x0.5")
-    return replace(arch, width=arch.width * width)
+    return replace(arch, width=_multiplier(arch, "width", arch.width * width, "x0.5"))
 
 
-def deeper(arch: Arch, depth: float) -> Arch:
+def deeper(arch: Arch, depth: int | float) -> Arch:
     """Multiply the depth: every stage's repetitions, rounded up (EfficientNet, section 3.3)."""
-    if not (math.isfinite(depth) and depth > 0):
-        raise UserError(f"depth multiplier {depth:g} of {arch.name}: it must be above 0, for example d1.2")
-    return replace(arch, depth=arch.depth * depth)
+    return replace(arch, depth=_multiplier(arch, "depth", arch.depth * depth, "d1.2"))
 
 
 def at(arch: Arch, resolution: int) -> Arch:
     """Set the input side in pixels; resolution / native is the paper's ρ (MobileNets, section 3.4)."""
-    if resolution < arch.total_stride:
-        raise UserError(
-            f"resolution {resolution} of {arch.name}: it must be at least the total stride, {arch.total_stride} pixels; "
-            f"for smaller images set the output stride, for example @{max(resolution, 8)}/8"
-        )
-    return replace(arch, resolution=resolution)
+    return _checked(replace(arch, resolution=resolution))
 
 
 def strided(arch: Arch, output_stride: int) -> Arch:
@@ -42,4 +37,21 @@ def strided(arch: Arch, output_stride: int) -> Arch:
     if output_stride not in allowed:
         choices = ", ".join(str(stride) for stride in allowed)
         raise UserError(f"output stride /{output_stride} of {arch.name}: it must be one of {choices}")
-    return replace(arch, output_stride=None if output_stride == native.total_stride else output_stride)
+    return _checked(replace(arch, output_stride=None if output_stride == native.total_stride else output_stride))
+
+
+def _multiplier(arch: Arch, dial: str, value: float, example: str) -> float:
+    if not 0 < value <= LARGEST:
+        raise UserError(
+            f"{dial} multiplier {value:g} of {arch.name}: it must be above 0 and at most {LARGEST}, for example {example}"
+        )
+    return value
+
+
+def _checked(arch: Arch) -> Arch:
+    if arch.resolution < arch.total_stride:
+        raise UserError(
+            f"resolution {arch.resolution} of {arch.name}: it must be at least the total stride, {arch.total_stride} pixels; "
+            f"for smaller images set the output stride, for example @{max(arch.resolution, 8)}/8"
+        )
+    return arch

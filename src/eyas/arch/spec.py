@@ -2,12 +2,13 @@
 
 An `Arch` is a table as the papers print it, plus four dials: width multiplier, depth multiplier, resolution and output
 stride. The dials are applied when the layers are read, never written back into the table, so turning a dial back gives
-the same value again.
+the same layers again.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
@@ -88,8 +89,8 @@ class Stage:
     stride: int
     channels: int
     repeat: int = 1
-    expand: float = 1
-    squeeze: float = 0
+    expand: int | float = 1
+    squeeze: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,9 @@ class Arch:
             object.__setattr__(self, "native", self.resolution)
 
     def __str__(self) -> str:
-        """`NAME[x<width>][d<depth>][@<resolution>][/<output stride>]`, the dials that were not turned left out."""
-        width = f"x{self.width:g}" if self.width != 1 else ""
-        depth = f"d{self.depth:g}" if self.depth != 1 else ""
+        """`NAME[x<width>][d<depth>][@<resolution>][/<output stride>]`, without the dials that were not turned."""
+        width = f"x{_number(self.width)}" if self.width != 1 else ""
+        depth = f"d{_number(self.depth)}" if self.depth != 1 else ""
         resolution = f"@{self.resolution}" if self.resolution != self.native else ""
         stride = f"/{self.output_stride}" if self.output_stride else ""
         return f"{self.name}{width}{depth}{resolution}{stride}"
@@ -193,6 +194,11 @@ def layers(arch: Arch, classes: int = 1000) -> Iterator[tuple[int, Layer]]:
             yield block.stage, layer
     if classes:
         yield block.stage + 1, Layer("linear", 1, 1, arch.features, classes, 1)
+
+
+def _number(value: float) -> str:
+    """Every digit that tells `value` from its neighbours, without an exponent: `0.5`, `2`, `0.00001`."""
+    return f"{Decimal(repr(value)):f}".removesuffix(".0")
 
 
 def _widen(channels: int, width: float) -> int:

@@ -77,7 +77,7 @@ EFFICIENTNET_LITE0 = replace(
     std=(0.5, 0.5, 0.5),
     top1=75.1,
     source="EfficientNet-Lite release notes (tensorflow/tpu), efficientnet-lite0",
-    stages=tuple(replace(stage, squeeze=0) for stage in EFFICIENTNET_B0.stages),
+    stages=tuple(replace(stage, squeeze=0.0) for stage in EFFICIENTNET_B0.stages),
 )
 
 ARCHS: dict[str, Arch] = {

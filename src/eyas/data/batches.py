@@ -69,7 +69,7 @@ class Stream:
             for slot, row in enumerate(self._rows(part, index, step)):
                 rng = np.random.default_rng((self.seed, index, step, slot))
                 pixels = part.examples.store[int(part.examples.positions[row])]
-                images.append(_three(augment(pixels, self.augment, self.flips, self.resolution, rng)))
+                images.append(three_channels(augment(pixels, self.augment, self.flips, self.resolution, rng)))
                 targets.append(part.examples.targets[row])
                 labelled.append(part.examples.labelled)
         return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets)), torch.tensor(labelled))
@@ -96,7 +96,7 @@ def in_order(examples: Examples, resolution: int, size: int = 64) -> Iterator[Ba
     """Every example once, in order and without noise, for evaluation."""
     for start in range(0, len(examples), size):
         rows = range(start, min(start + size, len(examples)))
-        images = np.stack([_three(prepare(examples.store[int(examples.positions[row])], resolution)) for row in rows])
+        images = np.stack([three_channels(prepare(examples.store[int(examples.positions[row])], resolution)) for row in rows])
         targets = torch.from_numpy(examples.targets[start : start + size])
         yield Batch(torch.from_numpy(images), targets, torch.full((len(rows),), examples.labelled))
 
@@ -112,5 +112,6 @@ def one_hot(labels: list[str], classes: tuple[str, ...]) -> Float32[np.ndarray, 
     return np.eye(len(classes), dtype=np.float32)[[index[label] for label in labels]]
 
 
-def _three(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
+def three_channels(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A grey image as three equal channels; a colour image as it is."""
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 
 from eyas.errors import UserError
 from eyas.learn.optim import optimizer
+from eyas.nn.build import Network
 from eyas.recipe import Training
 from eyas.run import write_atomic
 
@@ -25,8 +26,8 @@ class State:
     happens between two steps, an evaluation or a restart, can shift it.
     """
 
-    model: nn.Module
-    ema: nn.Module
+    model: Network
+    ema: Network
     optimizer: optim.Optimizer
     seed: int
     step: int = 0
@@ -35,7 +36,7 @@ class State:
     decay: float = field(default=0.99)
 
     @classmethod
-    def new(cls, model: nn.Module, recipe: Training, seed: int) -> "State":
+    def new(cls, model: Network, recipe: Training, seed: int) -> "State":
         """The state before the first step."""
         ema = copy.deepcopy(model).eval().requires_grad_(False)
         return cls(model, ema, optimizer(model, recipe), seed, decay=recipe.ema)

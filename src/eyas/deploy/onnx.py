@@ -1,0 +1,180 @@
+"""ONNX: a network as one file that onnxruntime answers with. With `quantize.py` the only user of the ONNX packages."""
+
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from eyas.deploy.parity import Precision, Predictor
+from eyas.errors import UserError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 20
+INPUT, OUTPUT = "images", "probabilities"
+
+
+class Onnx:
+    """The target "onnx": float32 weights."""
+
+    precision: Precision = "float32"
+    file = "model.onnx"
+
+    def build(
+        self,
+        network: nn.Module,
+        *,
+        arch: str,
+        classes: Sequence[str],
+        resolution: int,
+        calibration: UInt8[np.ndarray, "n h w 3"] | None,  # noqa: ARG002 - weights that stay float32 need none
+    ) -> tuple[bytes, dict[str, Any]]:
+        """The model file, and what it was made with."""
+        model = exported(network, classes, resolution)
+        return packed(model, arch, classes, resolution), made_with()
+
+    def open(self, path: Path, threads: int) -> Predictor:
+        """The file behind onnxruntime."""
+        return session(path, threads)
+
+    def runtime(self) -> str:
+        """Name and version of what answers: `onnxruntime 1.23.0`."""
+        return runtime()
+
+
+class _Shipped(nn.Module):
+    """The network as users of the file meet it: probabilities instead of logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n k"]:
+        return self.network(images).softmax(-1)
+
+
+def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> "ModelProto":
+    """The graph uint8 [n, resolution, resolution, 3] -> probabilities [n, k]; the network itself is not touched.
+
+    The exporter folds every BatchNorm that follows a convolution into its weights, and padding into its attributes.
+
+    Raises:
+        UserError: an ONNX package is missing, or the network does not answer as many classes as are named.
+    """
+    with toolkit():  # asked beforehand: the exporter reports a missing package in words of its own
+        import_module("onnx")
+        import_module("onnxscript")
+    shipped = _Shipped(copy.deepcopy(network)).to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
+    example = torch.zeros(2, resolution, resolution, 3, dtype=torch.uint8)
+    with quiet():
+        program = torch.onnx.export(
+            shipped,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+            verbose=False,
+        )
+    assert program is not None  # only the exporter before dynamo returns nothing
+    model = program.model_proto
+    answers = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if answers != len(classes):
+        raise UserError(f"the network answers {answers} classes and {len(classes)} are named; name one for each answer")
+    return model
+
+
+def packed(model: "ModelProto", arch: str, classes: Sequence[str], resolution: int) -> bytes:
+    """The file's bytes: labelled for whoever finds it alone, and without the exporter's notes.
+
+    The notes (source lines and paths of the machine that exported, shapes that every runtime infers itself) would be a
+    tenth of a small int8 file.
+    """
+    graph = model.graph
+    del graph.value_info[:]
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    del model.metadata_props[:]
+    labels = {
+        "arch": arch,
+        "classes": json.dumps(list(classes)),
+        "resolution": str(resolution),
+        "input": f"uint8 [n, {resolution}, {resolution}, 3], RGB",
+    }
+    for key, value in labels.items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString(deterministic=True)
+
+
+def made_with() -> dict[str, Any]:
+    """The facts of an export that its bytes depend on."""
+    with toolkit():
+        import onnxscript
+    return {"opset": OPSET, "torch": torch.__version__, "onnxscript": onnxscript.__version__}
+
+
+def session(path: Path, threads: int) -> Predictor:
+    """Open a model file in onnxruntime on the processor, with `threads` threads (0: one for each core).
+
+    Raises:
+        UserError: onnxruntime is missing; later, images that are not what the file takes.
+    """
+    with toolkit():
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    opened = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    resolution = opened.get_inputs()[0].shape[1]
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (resolution, resolution, 3):
+            raise UserError(
+                f"{path} takes uint8 images [n, {resolution}, {resolution}, 3] and was given {images.dtype} "
+                f"{list(images.shape)}; resize them first and do not scale or normalise them"
+            )
+        return np.asarray(opened.run([OUTPUT], {INPUT: images})[0])
+
+    return predict
+
+
+def runtime() -> str:
+    """Name and version of the runtime."""
+    with toolkit():
+        import onnxruntime
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+@contextmanager
+def toolkit() -> Generator[None]:
+    """Import ONNX packages inside this block: a missing one becomes a sentence that says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"ONNX files need {error.name}, which is not installed: pip install 'eyas[export]'") from None
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep the warnings, log lines and prints of the ONNX packages from the user; exceptions still get out."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

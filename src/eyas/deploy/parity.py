@@ -1,0 +1,184 @@
+"""Does the exported file answer as the trained network does? Asked on the user's own images, judged by a contract."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import nn
+
+from eyas.errors import ContractError, UserError
+
+Predictor = Callable[[np.ndarray], np.ndarray]
+"""What every artifact loads to: images uint8 [n, h, w, 3] -> probabilities float32 [n, k]."""
+
+Precision = Literal["float32", "int8"]
+
+CHANCE = 0.05  # a contract is broken when its figure would be this bad by chance in fewer than 1 of 20 samples
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How two predictors answered the same images.
+
+    Attributes:
+        images: how many were asked.
+        agreement: share with the same first answer.
+        largest_gap: largest difference of one probability.
+        mean_gap: mean difference of a probability.
+        accuracy_reference: of the trained network; None without labels.
+        accuracy_artifact: of the exported file; None without labels.
+        lost: images that only the trained network gets right; None without labels.
+        won: images that only the exported file gets right; None without labels.
+    """
+
+    images: int
+    agreement: float
+    largest_gap: float
+    mean_gap: float
+    accuracy_reference: float | None = None
+    accuracy_artifact: float | None = None
+    lost: int | None = None
+    won: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What an exported file must keep.
+
+    Attributes:
+        min_agreement: smallest share of images with the same first answer.
+        max_gap: largest difference of one probability; 1 allows any.
+        max_drop: largest loss of accuracy, as a share of the images.
+    """
+
+    min_agreement: float
+    max_gap: float
+    max_drop: float
+
+
+CONTRACTS: dict[Precision, Contract] = {
+    # The same arithmetic in another order: 1e-5 between two processors; the rest of the 0.02 is for a network that was
+    # asked on a GPU, whose convolutions may round to ten bits. Anything beyond that is another preprocessing or a wrong weight.
+    "float32": Contract(min_agreement=0.99, max_gap=0.02, max_drop=0.005),
+    # Eight bits move single probabilities by 0.3 and more where the network is unsure, without harm: no limit on the gap.
+    # Sound int8 networks agree on 95-97 % of the images and lose less than a point; the broken exports that users report
+    # agree on half. 90 % and two points lie between.
+    "int8": Contract(min_agreement=0.90, max_gap=1.0, max_drop=0.02),
+}
+
+
+def reference_of(network: nn.Module) -> Predictor:
+    """The trained network as a predictor, in evaluation mode, on the device where it is."""
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        training = network.training
+        parameter = next(network.parameters())
+        network.eval()
+        try:
+            with torch.inference_mode():
+                logits = network(torch.from_numpy(images).to(parameter.device))
+                return logits.float().softmax(-1).cpu().numpy()
+        finally:
+            network.train(training)
+
+    return predict
+
+
+def check(
+    reference: Predictor,
+    artifact: Predictor,
+    images: UInt8[np.ndarray, "n h w 3"],
+    labels: Int[np.ndarray, "n"] | None = None,
+    batch: int = 32,
+) -> Parity:
+    """Ask both the same images, `batch` at a time, and compare.
+
+    A probability that is not a number counts as the largest gap there is, and its image as one that nobody agrees on.
+
+    Raises:
+        UserError: there are no images.
+        ContractError: the two do not answer the same number of classes.
+    """
+    if not len(images):
+        raise UserError("parity cannot be checked without images; keep at least one labelled image for validation")
+    ours = _answers(reference, images, batch)
+    theirs = _answers(artifact, images, batch)
+    if ours.shape != theirs.shape:
+        raise ContractError(f"the trained network answers {ours.shape[1]} classes and the exported file {theirs.shape[1]}")
+    gap = np.nan_to_num(np.abs(ours - theirs), nan=1.0)
+    first, second = _first(ours), _first(theirs)
+    agreement = float(np.mean((first == second) & (second >= 0)))
+    parity = Parity(len(images), agreement, largest_gap=float(gap.max()), mean_gap=float(gap.mean()))
+    return parity if labels is None else _scored(parity, first == labels, second == labels)
+
+
+def breaches(parity: Parity, contract: Contract) -> list[str]:
+    """One sentence for each promise that is broken; none when the artifact can be shipped.
+
+    A validation set is a sample, and a small one moves by chance: of 80 images one flipped answer is already 1.25 points.
+    So a figure fails only when it is beyond its limit and beyond chance (p < 0.05):
+
+    * agreement: were the true share of disagreement at its limit, so many disagreements would be unlikely (exact binomial);
+    * accuracy: the drop is judged on the images whose answer turned from right to wrong or back; were both as likely, so
+      many losses among them would be unlikely (exact one-sided sign test, McNemar 1947). Five losses and no gain is the
+      least that fails.
+
+    The largest gap needs no such care: it is a property of the two programs and not of the sample.
+    """
+    broken = []
+    differing = round((1 - parity.agreement) * parity.images)
+    likely = _tail(differing, parity.images, 1 - contract.min_agreement)
+    if parity.agreement < contract.min_agreement and likely < CHANCE:
+        broken.append(
+            f"the exported file gives the trained network's answer on {parity.agreement:.1%} of {parity.images} images, "
+            f"and {contract.min_agreement:.0%} is the least"
+        )
+    if parity.largest_gap > contract.max_gap:
+        broken.append(
+            f"a probability of the exported file is {parity.largest_gap:.3g} off the trained network's, "
+            f"and {contract.max_gap:g} is the most"
+        )
+    return broken + _dropped(parity, contract)
+
+
+def _dropped(parity: Parity, contract: Contract) -> list[str]:
+    before, after, lost, won = parity.accuracy_reference, parity.accuracy_artifact, parity.lost, parity.won
+    if before is None or after is None or lost is None or won is None:
+        return []
+    if before - after <= contract.max_drop or _tail(lost, lost + won, 0.5) >= CHANCE:
+        return []
+    return [
+        f"accuracy falls from {before:.1%} to {after:.1%} ({lost} answers lost, {won} won), "
+        f"and {contract.max_drop * 100:g} points are the most it may lose"
+    ]
+
+
+def _answers(predictor: Predictor, images: np.ndarray, batch: int) -> Float[np.ndarray, "n k"]:
+    return np.concatenate([predictor(images[start : start + batch]) for start in range(0, len(images), batch)])
+
+
+def _first(probabilities: Float[np.ndarray, "n k"]) -> Int[np.ndarray, "n"]:
+    """The most likely class, -1 where a probability is not a number."""
+    return np.where(np.isfinite(probabilities).all(1), probabilities.argmax(1), -1)
+
+
+def _scored(parity: Parity, before: Bool[np.ndarray, "n"], after: Bool[np.ndarray, "n"]) -> Parity:
+    """With the fields that need labels, from which images each predictor got right."""
+    return replace(
+        parity,
+        accuracy_reference=float(before.mean()),
+        accuracy_artifact=float(after.mean()),
+        lost=int((before & ~after).sum()),
+        won=int((after & ~before).sum()),
+    )
+
+
+def _tail(hits: int, trials: int, chance: float) -> float:
+    """Probability of at least `hits` in `trials` that each hit with `chance` (0 < chance < 1)."""
+    ways = (math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1) for k in range(hits, trials + 1))
+    odds = (k * math.log(chance) + (trials - k) * math.log1p(-chance) for k in range(hits, trials + 1))
+    return math.fsum(math.exp(way + odd) for way, odd in zip(ways, odds, strict=True))

@@ -1,0 +1,198 @@
+"""`eyas fit`, the main job: labelled images, a pile and a budget in; a checked model that fits out."""
+
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from eyas.arch.budget import Budget
+from eyas.arch.parse import parse
+from eyas.arch.spec import Arch
+from eyas.data.batches import Part
+from eyas.deploy.target import TARGETS
+from eyas.errors import UserError
+from eyas.learn.device import choose
+from eyas.nn.inherit import inherit
+from eyas.nn.weights import load_network
+from eyas.recipe import SelfTraining, Splits, Training
+from eyas.run import Done, Run, write_json
+from eyas.studies.learning import LOG, MODEL, Lesson, learn, start, supervised, test_of
+from eyas.studies.noisy_student import Round, noisy_round
+from eyas.studies.plan import plan
+from eyas.studies.prepare import Data, prepare
+from eyas.studies.proof import Accuracy
+from eyas.studies.report import write_report
+from eyas.studies.ship import ship, shipped
+from eyas.studies.train import choose_arch
+from eyas.tasks.classify import Classify
+from eyas.tasks.distill import Distill
+
+# The face-attribute experiment of MobileNets (section 4.5) distils without further regularisation.
+DISTILLATION = Training(epochs=8, label_smoothing=0.0, weight_decay=0.0, dropout=0.0, drop_path=0.0)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `eyas fit` leaves.
+
+    Attributes:
+        run: its directory.
+        verdict: in one sentence, whether the pile helped.
+        test: accuracy of every model on the test split.
+        artifact: the folder that ships.
+        size: bytes of its model file.
+        latency_ms: median of one image.
+        report: the page.
+    """
+
+    run: Path
+    verdict: str
+    test: dict[str, Accuracy]
+    artifact: Path
+    size: int
+    latency_ms: float
+    report: Path
+
+
+def fit(
+    data: str,
+    out: Path,
+    unlabeled: str | None = None,
+    budget: str | None = None,
+    labels: int = 0,
+    arch: str = "auto",
+    training: Training = Training(),
+    self_training: SelfTraining = SelfTraining(),
+    distillation: Training = DISTILLATION,
+    splits: Splits = Splits(),
+    threads: int = 1,
+    seed: int = 0,
+) -> Fitted:
+    """Make the most accurate model that fits the budget, and prove it in one report.
+
+    Args:
+        data: labelled images: a folder of class folders, a CSV (path,label[,split,group]), or elpv or fashion-mnist.
+        out: directory of the run; the same command goes on with it.
+        unlabeled: a folder of images, or anything that data can be: labels there are not read.
+        budget: what the model file must keep, for example "size<=2MB,latency<=10ms".
+        labels: keep so many labels, outside the test split; the other images join the pile without theirs. 0 keeps all.
+        arch: of the teacher; auto takes the strongest with published weights installed.
+        training: of teacher, student and control.
+        self_training: what is taken from the pile.
+        distillation: of the model that fits, from the best one.
+        splits: shares held out where the data does not say.
+        threads: that latency is measured with.
+        seed: of everything random.
+
+    Raises:
+        UserError: the input cannot be used, or nothing fits the budget.
+        ContractError: the exported files do not keep what was promised; the report says why.
+    """
+    asked = {"study": "fit", **locals()}
+    need("onnxruntime", "onnxscript", "altair", "vl_convert")
+    limits = Budget.parse(budget) if budget else Budget()
+    with Run.open(out) as run:
+        strong = choose_arch(arch, data)
+        write_json(run.path / "recipe.json", asked | {"arch": str(strong)})
+        ready = prepare(run, data, unlabeled, labels, splits, strong.resolution, seed)
+        planned = run.stage(
+            "plan",
+            lambda folder: plan(folder, limits, strong, ready.classes, threads),
+            budget=str(limits),
+            teacher=str(strong),
+            classes=ready.classes,
+            threads=threads,
+        ).result["chosen"]
+        teacher = run.stage(
+            "teacher",
+            lambda folder: supervised(folder, "teacher", strong, ready, training, seed),
+            arch=str(strong),
+            data=ready.digest,
+            training=training,
+            seed=seed,
+        )
+        round_1 = None
+        if ready.pile is not None and len(ready.pile) and self_training.ratio:
+            round_1 = noisy_round(run, "round-1", teacher, strong, ready, training, self_training, seed)
+        best = best_of(teacher, round_1)
+        small = parse(planned["arch"])
+        fitted = run.stage(
+            "student",
+            lambda folder: distil(folder, best, small, ready, distillation, seed) if small != strong else keep(folder, best),
+            best=best.digest,
+            arch=str(small),
+            data=ready.digest,
+            distillation=distillation,
+            seed=seed,
+        )
+        made = ship(run, fitted, ready, limits, threads, list(TARGETS))
+        models = {"teacher": teacher} | ({"control": round_1.control, "student": round_1.student} if round_1 else {})
+        test = run.stage(
+            "test",
+            lambda _: test_of({name: done.folder for name, done in (models | {"fitted": fitted}).items()}, ready),
+            data=ready.digest,
+            fitted=fitted.digest,
+            **{name: done.digest for name, done in models.items()},
+        ).result
+        told = verdict(ready, round_1)
+        write_json(
+            run.path / "result.json", {"verdict": told, "models": {name: done.folder.name for name, done in models.items()}}
+        )
+        report = write_report(run.path)
+    target = shipped(made, planned["target"])
+    file = made[target].result
+    found = {name: Accuracy(**scored["accuracy"]) for name, scored in test.items()}
+    found[target] = Accuracy(**file["test"]["accuracy"])
+    return Fitted(Path(out), told, found, made[target].folder, file["bytes"], file["latency"]["median_ms"], report)
+
+
+def need(*packages: str) -> None:
+    """Refuse at the start what would fail at the end.
+
+    Raises:
+        UserError: a package of the extras is not installed.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UserError(f"eyas fit exports and reports, and needs {', '.join(missing)}: pip install 'eyas[export,report]'")
+
+
+def best_of(teacher: Done, round_1: Round | None) -> Done:
+    """The student where the pile is proven to have helped; else the better supervised model on the validation split."""
+    if round_1 is None:
+        return teacher
+    if round_1.helped:
+        return round_1.student
+    return max(teacher, round_1.control, key=lambda done: done.result["validation"])
+
+
+def keep(folder: Path, best: Done) -> dict[str, Any]:
+    """The best model is small enough itself."""
+    for name in (MODEL, LOG):
+        shutil.copyfile(best.folder / name, folder / name)
+    return best.result
+
+
+def distil(folder: Path, best: Done, small: Arch, data: Data, training: Training, seed: int) -> dict[str, Any]:
+    """Teach a small network to answer as the best one does, on labelled and unlabelled images alike."""
+    teacher, _ = load_network(best.folder / MODEL)
+    network = start(small, data.classes, training, seed)
+    if (small.name, small.depth) == (teacher.arch.name, teacher.arch.depth) and small.width <= teacher.arch.width:
+        inherit(network, teacher)
+    labelled = data.examples("train")
+    sources, images = (Part(labelled, training.batch),), len(labelled)
+    if data.pile is not None and len(data.pile):
+        sources, images = (*sources, Part(data.unlabelled(), training.batch)), images + len(data.pile)
+    task = Distill(Classify(data.classes), teacher.to(choose().name))
+    lesson = Lesson("fitted student", task, sources, training.steps(images), training, seed)
+    return learn(folder, network, lesson, data)
+
+
+def verdict(data: Data, round_1: Round | None) -> str:
+    """Whether the pile helped, in one sentence."""
+    if data.pile is None or not len(data.pile):
+        return "There was no pile to learn from; the model is the best that the labels alone give."
+    if round_1 is None:
+        return "Nothing in the pile was confident enough to learn from; the labels alone were used until the last distillation."
+    return round_1.verdict["sentence"]

@@ -1,0 +1,128 @@
+"""Which network for the budget: candidates costed from their values, the best of them measured on the exported graph."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eyas.arch.budget import Budget, show
+from eyas.arch.cost import cost
+from eyas.arch.parse import parse
+from eyas.arch.scale import at, strided, wider
+from eyas.arch.spec import Arch, layers
+from eyas.arch.tables import EFFICIENTNET_LITE0, MOBILENET_V1
+from eyas.deploy.measure import measure
+from eyas.deploy.target import TARGETS, export
+from eyas.errors import UserError
+from eyas.progress import work
+from eyas.recipe import Training
+from eyas.run import write_json
+from eyas.studies.learning import start
+
+FAMILIES = (EFFICIENTNET_LITE0, MOBILENET_V1)
+WIDTHS = (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.35, 0.25)
+RESOLUTIONS = (1.0, 0.75, 0.5)  # of the teacher's
+TRIALS = 6  # candidates that are exported and measured before the plan gives up
+SLACK = 1.05  # an estimated size may be over the limit by this much and still be tried
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network in a format. `size` in bytes is estimated until `measured`; `latency` is in milliseconds."""
+
+    arch: str
+    target: str
+    madds: int
+    params: int
+    size: float
+    family: bool
+    measured: bool = False
+    latency: float | None = None
+    refusals: tuple[str, ...] = ()
+
+
+def plan(folder: Path, budget: Budget, teacher: Arch, classes: tuple[str, ...], threads: int) -> dict[str, Any]:
+    """Choose the most capable candidate that the budget admits, and write `plan.json`.
+
+    Capable: first the teacher's own family, from which a narrower network inherits its weights; then by MAdds, along which
+    accuracy grows (MobileNets, Figure 4; EfficientNet, Figure 3); then float32 before int8. Size and latency are those of
+    the exported file, with untrained weights: neither depends on what the weights are.
+
+    Raises:
+        UserError: no candidate fits; the nearest is named.
+    """
+    ranked = rank(candidates(teacher, len(classes)))
+    judged = [replace(one, refusals=tuple(_refusals(budget, one))) for one in ranked]
+    chosen = None
+    admitted = [index for index, one in enumerate(judged) if not _refusals(budget, replace(one, size=one.size / SLACK))]
+    with work("planning", min(TRIALS, len(admitted))) as progress:
+        for tried, index in enumerate(admitted[:TRIALS]):
+            judged[index] = _measured(folder / ".trial", judged[index], budget, classes, threads)
+            progress.at(tried + 1, judged[index].arch)
+            if not judged[index].refusals:
+                chosen = judged[index]
+                break
+    if chosen is None:
+        raise UserError(_nothing_fits(budget, judged))
+    found = {"budget": str(budget), "threads": threads, "chosen": asdict(chosen), "candidates": [asdict(one) for one in judged]}
+    write_json(folder / "plan.json", found)
+    return found
+
+
+def candidates(teacher: Arch, classes: int) -> Iterator[Candidate]:
+    """Every family at every width and resolution in every format, none larger than the teacher's resolution."""
+    families = {teacher.name: replace(teacher, width=1.0, depth=1.0)} | {arch.name: arch for arch in FAMILIES}
+    for family in families.values():
+        for resolution in sorted({max(32, round(teacher.resolution * share / 16) * 16) for share in RESOLUTIONS}):
+            for width in WIDTHS:
+                arch = at(strided(wider(replace(family, output_stride=None), width), _stride(family, teacher)), resolution)
+                spent = cost(arch, classes)
+                for target in TARGETS:
+                    size = estimate(arch, classes, target)
+                    yield Candidate(str(arch), target, spent.madds, spent.params, size, arch.name == teacher.name)
+
+
+def rank(found: Iterator[Candidate]) -> list[Candidate]:
+    """The most capable first."""
+    order = list(TARGETS)
+    return sorted(found, key=lambda one: (not one.family, -one.madds, order.index(one.target)))
+
+
+def estimate(arch: Arch, classes: int, target: str) -> float:
+    """Bytes of the exported file: weights and biases, the scales that int8 adds, and the graph's own text."""
+    of = [layer for _, layer in layers(arch, classes)]
+    weights, channels = sum(layer.weights for layer in of), sum(layer.outputs for layer in of)
+    if TARGETS[target].precision == "int8":
+        return weights + 13 * channels + 3000 * len(of)
+    return 4 * (weights + channels) + 1200 * len(of)
+
+
+def _stride(family: Arch, teacher: Arch) -> int:
+    return min(teacher.total_stride, replace(family, output_stride=None).total_stride)
+
+
+def _measured(folder: Path, one: Candidate, budget: Budget, classes: tuple[str, ...], threads: int) -> Candidate:
+    arch = parse(one.arch)
+    images = np.random.default_rng(0).integers(0, 256, (8, arch.resolution, arch.resolution, 3), dtype=np.uint8)
+    network = start(arch, classes, Training(), 0)
+    artifact = export(
+        network, folder, one.target, arch=one.arch, classes=classes, resolution=arch.resolution, calibration=images
+    )
+    latency = measure(artifact, threads).median_ms
+    measured = replace(one, size=artifact.bytes, latency=latency, measured=True)
+    return replace(measured, refusals=tuple(_refusals(budget, measured)))
+
+
+def _refusals(budget: Budget, one: Candidate) -> list[str]:
+    return budget.refusals(size=one.size, madds=one.madds, params=one.params, latency=one.latency)
+
+
+def _nothing_fits(budget: Budget, judged: list[Candidate]) -> str:
+    least = min(judged, key=lambda one: (len(one.refusals), one.size, one.madds))
+    numbers = f"{show('size', least.size)}, {show('madds', least.madds)} MAdds, {show('params', least.params)} parameters"
+    latency = f", {show('latency', least.latency)}" if least.latency is not None else ""
+    why = f" ({'; '.join(least.refusals)})" if least.refusals else ""
+    nearest = f"the nearest of {len(judged)} candidates is {least.arch} as {least.target} with {numbers}{latency}{why}"
+    return f"nothing fits the budget {budget}: {nearest}; raise the limit"

@@ -1,0 +1,142 @@
+"""The first stage of every run: data read, decoded once, checked, split, and fixed for all that follows."""
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from eyas.data import audit as checks
+from eyas.data.batches import Examples, one_hot
+from eyas.data.decode import Refusal, decode
+from eyas.data.manifest import Manifest, Split
+from eyas.data.readers import read, read_pile
+from eyas.data.splits import draw_test
+from eyas.data.store import Built, Store, build, open_built, open_store
+from eyas.errors import UserError
+from eyas.recipe import Flips, Splits
+from eyas.run import Run, digest, read_json
+
+ROOM = 1.15  # prepared images are this much larger than what the network sees, so that crops do not enlarge them
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images that are ready to train on; labels of the pile are nowhere in it."""
+
+    manifest: Manifest
+    pile: Manifest | None
+    classes: tuple[str, ...]
+    findings: dict[str, Any]
+    store: Store
+    pile_store: Store | None
+    digest: str
+
+    def examples(self, split: Split) -> Examples:
+        """The labelled images of a split."""
+        rows = self.manifest.where(split=split)
+        return Examples(self.store, _positions(self.store, rows), one_hot(rows.column("label"), self.classes), labelled=True)
+
+    def unlabelled(self, ids: Sequence[str] | None = None, targets: Float32[np.ndarray, "n k"] | None = None) -> Examples:
+        """Images of the pile with a teacher's answers as targets (or with none: rows of zeros)."""
+        assert self.pile is not None and self.pile_store is not None
+        names = self.pile.column("id") if ids is None else ids
+        positions = np.array([self.pile_store.position(name) for name in names], dtype=np.int64)
+        rows = np.zeros((len(names), len(self.classes)), np.float32) if targets is None else targets
+        return Examples(self.pile_store, positions, rows, labelled=False)
+
+    def mirrors(self, asked: Flips) -> str:
+        """Which mirrorings to train with: as asked, or as the data set allows."""
+        return self.manifest.flips if asked == "auto" else asked
+
+
+def prepare(run: Run, data: str, unlabeled: str | None, labels: int, splits: Splits, resolution: int, seed: int) -> Data:
+    """Read, decode, check and split; done once a run.
+
+    Raises:
+        UserError: the data cannot be used, with what to do about it.
+    """
+    manifest = draw_test(read(data), splits, seed)
+    pile = read_pile(unlabeled) if unlabeled else None
+    if labels:
+        manifest, hidden = checks.limit_labels(manifest, labels, seed)
+        pile = hidden if pile is None else pile.concat(hidden)
+    side = side_of(resolution)
+
+    def make(folder: Path) -> dict[str, Any]:
+        built = _built(manifest, folder / "labelled", side)
+        pile_built = _built(pile, folder / "pile", side) if pile is not None else None
+        found = checks.audit(manifest, pile, built, pile_built, splits, seed)
+        checks.save(found, folder)
+        checks.check_classes(found.manifest)
+        return {"side": side}
+
+    done = run.stage("data", make, images=_fingerprint(manifest), pile=_fingerprint(pile), splits=splits, seed=seed, side=side)
+    return load(run.path, done.digest)
+
+
+def load(run: Path, checksum: str = "") -> Data:
+    """The data of a run that was prepared before.
+
+    Raises:
+        UserError: the run has none, or it is damaged.
+    """
+    folder = run / "data"
+    has_pile = (folder / "pile.parquet").exists()
+    return Data(
+        Manifest.load(folder / "manifest.parquet"),
+        Manifest.load(folder / "pile.parquet") if has_pile else None,
+        tuple(read_json(folder / "classes.json")),
+        read_json(folder / "audit.json"),
+        open_store(folder / "labelled"),
+        open_store(folder / "pile") if has_pile else None,
+        checksum,
+    )
+
+
+def side_of(resolution: int) -> int:
+    """The short side, in pixels, that images are prepared at for networks of this resolution."""
+    return round(resolution * ROOM)
+
+
+def choose_resolution(data: str, accelerated: bool) -> int:
+    """The input side for this data: 128 pixels on a processor, 224 on an accelerator, less where the images are smaller."""
+    sources = read(data).column("source")
+    sides = []
+    for source in sources[:: max(1, len(sources) // 25)]:
+        try:
+            sides.append(min(decode(source).shape[:2]))
+        except Refusal:
+            continue
+    if not sides:
+        raise UserError(f"none of {len(sources)} images in {data} that were looked at can be decoded; is it the right place?")
+    side = round(statistics.median(sides))
+    return min(224 if accelerated else 128, max(32, side // 32 * 32))
+
+
+def _built(manifest: Manifest, folder: Path, side: int) -> Built:
+    return open_built(folder) if (folder / "index.parquet").exists() else build(manifest, folder, side)
+
+
+def _positions(store: Store, rows: Manifest) -> np.ndarray:
+    return np.array([store.position(name) for name in rows.column("id")], dtype=np.int64)
+
+
+def _fingerprint(manifest: Manifest | None) -> str | None:
+    """Changes when a row does, or a file's length or time."""
+    if manifest is None:
+        return None
+    files = {source.rpartition("#")[0] or source for source in manifest.column("source")}
+    stamps = {file: (stat.st_size, stat.st_mtime_ns) for file in sorted(files) if (stat := _stat(file))}
+    return digest([manifest.flips, manifest.table.to_pydict(), stamps])
+
+
+def _stat(file: str) -> os.stat_result | None:
+    try:
+        return Path(file).stat()
+    except OSError:
+        return None

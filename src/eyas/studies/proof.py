@@ -1,0 +1,59 @@
+"""Statistics behind every claim: intervals for accuracies, and whether one model beats another on the same images."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+Correct = Bool[np.ndarray, " n"]
+
+Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A share of images answered rightly, with its 95 % interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+    def __str__(self) -> str:
+        """`85.2 % (82.3 to 87.7)`."""
+        return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Accuracy of one model less that of another on the same images, in points, with a 95 % bootstrap interval.
+
+    `share_better` is the share of resamples in which the first is ahead; ties count half.
+    """
+
+    difference: float
+    low: float
+    high: float
+    share_better: float
+    images: int
+
+
+def accuracy(correct: Correct) -> Accuracy:
+    """The share of `correct` and its Wilson interval, which holds for few images and for shares near 0 and 1."""
+    images, share = len(correct), float(correct.mean())
+    middle = (share + Z95**2 / (2 * images)) / (1 + Z95**2 / images)
+    half = Z95 / (1 + Z95**2 / images) * math.sqrt(share * (1 - share) / images + Z95**2 / (4 * images**2))
+    return Accuracy(share, max(0.0, middle - half), min(1.0, middle + half), images)
+
+
+def compare(first: Correct, second: Correct, seed: int = 0, resamples: int = 10_000) -> Comparison:
+    """Paired bootstrap: the images are drawn again, each with both answers (Efron and Tibshirani 1993)."""
+    gains = first.astype(np.float64) - second
+    # Only wins, losses and ties matter, so a resample of images is a multinomial draw of the three.
+    shares = [(gains > 0).mean(), (gains < 0).mean(), (gains == 0).mean()]
+    wins, losses, _ = np.random.default_rng(seed).multinomial(len(gains), shares, resamples).T
+    differences = 100 * (wins - losses) / len(gains)
+    low, high = np.percentile(differences, [2.5, 97.5])
+    better = ((differences > 0) + 0.5 * (differences == 0)).mean()
+    return Comparison(100 * float(gains.mean()), float(low), float(high), float(better), len(gains))

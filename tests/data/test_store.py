@@ -1,0 +1,174 @@
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyas.data.manifest import Manifest
+from eyas.data.store import INDEX, PART, PIXELS, build, open_built, open_store, pixel_hash, shrink
+from eyas.errors import UserError
+from eyas.progress import listening
+from tests.images import encoded, hostile, image, manifest_of, picture, put
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def images(tmp_path):
+    for seed, (height, width, channels) in enumerate([(20, 30, 3), (40, 20, 1), (8, 9, 3), (50, 50, 1)]):
+        put(tmp_path / "in" / f"{seed}.png", encoded(image(seed, height, width, channels), "PNG"))
+    return manifest_of(tmp_path / "in", ["2.png", "0.png", "3.png", "1.png"])
+
+
+def test_images_come_back_in_the_order_of_the_manifest_short_side_reduced(tmp_path, images):
+    built = build(images, tmp_path / "store", side=16)
+    store = built.store
+    assert built.refused == ()
+    assert store.ids == ("2.png", "0.png", "3.png", "1.png")
+    assert [store[i].shape for i in range(len(store))] == [(8, 9, 3), (16, 24, 3), (16, 16, 1), (32, 16, 1)]
+    np.testing.assert_array_equal(store[0], picture(2, 8, 9, 3))  # smaller than asked: as it is
+    assert store.position("3.png") == 2
+    assert not store[0].flags.writeable
+
+
+def test_opened_again_it_is_the_same(tmp_path, images):
+    built = build(images, tmp_path / "store", side=16)
+    again = open_store(tmp_path / "store")
+    assert again.ids == built.store.ids
+    assert again.hashes == built.store.hashes
+    for i in range(len(again)):
+        np.testing.assert_array_equal(again[i], built.store[i])
+
+
+def test_the_bytes_do_not_depend_on_the_threads(tmp_path, images):
+    one, many = tmp_path / "one", tmp_path / "many"
+    build(images, one, side=16, threads=1)
+    build(images, many, side=16, threads=8)
+    assert (one / PIXELS).read_bytes() == (many / PIXELS).read_bytes()
+    assert (one / INDEX).read_bytes() == (many / INDEX).read_bytes()
+
+
+def test_reducing_is_antialiased():
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))[..., None]  # one pixel black, one white
+    assert np.ptp(shrink(stripes, 8)) <= 2
+    assert abs(int(shrink(stripes, 8)[4, 4, 0]) - 127) <= 2
+
+
+def test_odd_files_are_listed_and_nothing_of_the_user_changes(tmp_path):
+    folder = tmp_path / "in"
+    expected = hostile(folder)
+    before = files(folder)
+    built = build(manifest_of(folder, expected), tmp_path / "store", side=16)
+    assert {row.id: row.reason.split(":")[0] for row in built.refused} == {
+        name: reason.split(":")[0] for name, reason in expected.items() if reason
+    }
+    assert built.store.ids == tuple(name for name, reason in expected.items() if not reason)
+    assert open_built(tmp_path / "store").refused == built.refused
+    assert files(folder) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_forbidden_file_is_listed(tmp_path):
+    put(tmp_path / "a.png", encoded(image(), "PNG")).chmod(0)
+    (refused,) = build(manifest_of(tmp_path, ["a.png"]), tmp_path / "store", side=16).refused
+    assert refused.reason == "cannot be read: permission denied"
+
+
+def test_equal_pictures_have_equal_hashes_whatever_their_files(tmp_path):
+    pixels = picture(5, 20, 20)
+    grey = picture(6, 20, 20, 1)
+    put(tmp_path / "a.png", encoded(Image.fromarray(pixels), "PNG"))
+    put(tmp_path / "b.bmp", encoded(Image.fromarray(pixels), "BMP"))
+    put(tmp_path / "c.png", encoded(Image.fromarray(grey[..., 0]), "PNG"))
+    put(tmp_path / "d.png", encoded(Image.fromarray(np.repeat(grey, 3, -1)), "PNG"))
+    a, b, c, d = build(manifest_of(tmp_path, ["a.png", "b.bmp", "c.png", "d.png"]), tmp_path / "store", side=8).store.hashes
+    assert a == b != c == d
+
+
+def test_the_hash_sees_one_pixel_and_the_shape():
+    pixels = picture(7, 20, 30)
+    other = pixels.copy()
+    other[0, 0, 0] ^= 1
+    assert len({pixel_hash(pixels), pixel_hash(other), pixel_hash(pixels.reshape(30, 20, 3))}) == 3
+
+
+def test_a_pile_of_refused_files_is_an_empty_store(tmp_path):
+    put(tmp_path / "a.png", b"")
+    built = build(manifest_of(tmp_path, ["a.png"]), tmp_path / "store", side=8)
+    assert len(built.store) == 0
+    assert len(built.refused) == 1
+    assert len(build(manifest_of(tmp_path, []), tmp_path / "store", side=8).store) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_store(tmp_path, images):
+    store = tmp_path / "store"
+    build(images, store, side=16)
+    (store / PART).symlink_to("/dev/full")
+    with pytest.raises(UserError, match="the disk is full"):
+        build(images, store, side=16)
+    assert not os.path.lexists(store / PART)
+    with pytest.raises(UserError, match="holds no prepared images"):
+        open_store(store)
+
+
+def test_a_store_that_lost_bytes_is_named(tmp_path, images):
+    build(images, tmp_path, side=16)
+    os.truncate(tmp_path / PIXELS, 10)
+    with pytest.raises(UserError, match="has 10 bytes where"):
+        open_store(tmp_path)
+
+
+def test_it_tells_how_far_it_is_and_stops_its_threads_when_stopped(tmp_path, images):
+    told = []
+
+    class Impatient:
+        def begin(self, label, total):
+            told.append((label, total))
+
+        def advance(self, _label, done, _note):
+            told.append(done)
+            if done == 2:
+                raise KeyboardInterrupt
+
+        def end(self, _label):
+            told.append("end")
+
+        def say(self, text): ...
+
+    with listening(Impatient()), pytest.raises(KeyboardInterrupt):
+        build(images, tmp_path / "store", side=16)
+    assert told == [("reading images", 4), 1, 2, "end"]
+    assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
+    """No more than four results a thread wait for the writer, however slow it is."""
+    put(tmp_path / "a.png", encoded(image(), "PNG"))
+    rows = 64
+    manifest = Manifest.of({"id": [str(i) for i in range(rows)], "source": [str(tmp_path / "a.png")] * rows})
+    decoded = []
+    hashed = hashlib.blake2b
+    monkeypatch.setattr("eyas.data.store.pixel_hash", lambda pixels: decoded.append(1) or hashed(pixels.tobytes()).hexdigest())
+    ahead = []
+
+    class Watching:
+        def begin(self, label, total): ...
+
+        def advance(self, _label, done, _note):
+            ahead.append(len(decoded) - done)
+
+        def end(self, label): ...
+
+        def say(self, text): ...
+
+    with listening(Watching()):
+        build(manifest, tmp_path / "store", side=8, threads=2)
+    assert len(ahead) == rows
+    assert max(ahead) <= 8

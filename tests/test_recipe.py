@@ -1,0 +1,137 @@
+"""Recipes: JSON both ways, and no silly value gets into one."""
+
+import json
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eyas.errors import UserError
+from eyas.recipe import Augment, SelfTraining, Splits, Training, from_dict, to_dict
+
+KINDS = (Augment, Training, SelfTraining, Splits)
+
+# Values that every field of the type may take; no field of a recipe refuses these.
+ANY = {float: st.floats(0.01, 0.99), int: st.integers(1, 10**6), bool: st.booleans()}
+
+
+def recipes(kind: type) -> st.SearchStrategy[Any]:
+    """Recipes of `kind` with every field drawn."""
+
+    def of(hint: Any) -> st.SearchStrategy[Any]:
+        return st.sampled_from(get_args(hint)) if get_origin(hint) is Literal else ANY[hint] if hint in ANY else recipes(hint)
+
+    return st.builds(kind, **{name: of(hint) for name, hint in get_type_hints(kind).items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=25)
+def test_json_and_back_is_the_same(kind: type, data: st.DataObject) -> None:
+    recipe = data.draw(recipes(kind))
+    assert from_dict(kind, json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_out_keeps_its_default(kind: type) -> None:
+    assert from_dict(kind, {}) == kind()
+
+
+def test_nested_settings_are_read_as_recipes() -> None:
+    assert from_dict(Training, {"batch": 8, "augment": {"flips": "both"}}) == Training(batch=8, augment=Augment(flips="both"))
+
+
+def test_whole_numbers_are_read_as_the_floats_they_stand_for() -> None:
+    read = from_dict(Training, {"epochs": 5})
+    assert json.dumps(to_dict(read)) == json.dumps(to_dict(Training(epochs=5.0)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        (Training, {"learning_rate": 0.1}, "recipe Training has no 'learning_rate'; did you mean 'rate'? It has epochs, "),
+        (Training, {"epoch": 3}, "recipe Training has no 'epoch'; did you mean 'epochs'?"),
+        (Training, {"augment": {"flip": "none"}}, "recipe Augment has no 'flip'; did you mean 'flips'?"),
+        (Splits, {"": 1}, "recipe Splits has no ''; did you mean "),
+        (Training, {"epochs": "20"}, "recipe Training.epochs is '20'; it must be a number"),
+        (Training, {"epochs": None}, "recipe Training.epochs is None; it must be a number"),
+        (Training, {"epochs": True}, "recipe Training.epochs is True; it must be a number"),
+        (Training, {"batch": 1.5}, "recipe Training.batch is 1.5; it must be a whole number"),
+        (SelfTraining, {"balance": 1}, "recipe SelfTraining.balance is 1; it must be true or false"),
+        (Training, {"optimizer": "adam"}, "recipe Training.optimizer is 'adam'; it must be 'adamw' or 'sgd' or 'rmsprop'"),
+        (Training, {"augment": "none"}, "recipe Training.augment is 'none'; it must be an object of settings"),
+        (Training, {"augment": {"crop": 0}}, "recipe Augment.crop is 0.0; it must be above 0 and at most 1"),
+    ],
+)
+def test_says_what_cannot_be_read(kind: type, data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        from_dict(kind, data)
+    assert str(caught.value).startswith(message)
+
+
+REFUSED = [
+    (Training, "rate", (-1e-3, 0.0, float("nan"), float("inf")), "above 0"),
+    (Training, "epochs", (0.0, -1.0, float("inf")), "above 0"),
+    (Training, "batch", (0, -8), "1 or above"),
+    (Training, "checkpoint_every", (0,), "1 or above"),
+    (Training, "min_steps", (-1,), "0 or above"),
+    (Training, "evaluate_every", (-1,), "0 or above"),
+    (Training, "weight_decay", (-0.1, float("inf")), "0 or above"),
+    (Training, "clip", (-1.0,), "0 or above"),
+    (Training, "warmup", (-0.1, 1.1), "from 0 to 1"),
+    (Training, "label_smoothing", (-0.1, 1.0), "at least 0 and below 1"),
+    (Training, "ema", (-0.1, 1.0), "at least 0 and below 1"),
+    (Training, "dropout", (-0.1, 1.0), "at least 0 and below 1"),
+    (Training, "drop_path", (-0.1, 1.0), "at least 0 and below 1"),
+    (Training, "norm_momentum", (0.0, 1.1), "above 0 and at most 1"),
+    (Augment, "operations", (-1,), "0 or above"),
+    (Augment, "magnitude", (-1.0,), "0 or above"),
+    (Augment, "crop", (0.0, 1.1), "above 0 and at most 1"),
+    (SelfTraining, "threshold", (-0.1, 1.1, float("nan")), "from 0 to 1"),
+    (SelfTraining, "ratio", (-1,), "0 or above"),
+    (Splits, "validation", (0.0, 1.0, -0.2, 20.0), "above 0 and below 1"),
+    (Splits, "test", (0.0, 1.0), "above 0 and below 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "expected"),
+    [(kind, name, value, expected) for kind, name, values, expected in REFUSED for value in values],
+)
+def test_refuses_silly_values(kind: type, name: str, value: float, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        kind(**{name: value})
+    assert str(caught.value) == f"recipe {kind.__name__}.{name} is {value!r}; it must be {expected}"
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {(kind.__name__, item.name) for kind in KINDS for item in fields(kind) if item.type in (int, float)}
+    assert numbers == {(kind.__name__, name) for kind, name, *_ in REFUSED}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "allowed"),
+    [
+        (
+            Training,
+            {"min_steps": 0, "weight_decay": 0.0, "clip": 0.0, "warmup": 0.0, "ema": 0.0, "dropout": 0.0, "drop_path": 0.0},
+        ),
+        (Training, {"warmup": 1.0, "norm_momentum": 1.0, "batch": 1, "epochs": 0.1}),
+        (Augment, {"operations": 0, "crop": 1.0, "magnitude": 27.0}),
+        (SelfTraining, {"threshold": 0.0, "ratio": 0}),
+        (SelfTraining, {"threshold": 1.0}),
+    ],
+)
+def test_allows_the_ends_that_turn_something_off(recipe: type, allowed: dict[str, Any]) -> None:
+    made = recipe(**allowed)
+    assert {name: getattr(made, name) for name in allowed} == allowed
+
+
+@pytest.mark.parametrize(
+    ("epochs", "min_steps", "images", "steps"),
+    [(20.0, 200, 400, 250), (20.0, 300, 400, 300), (1.0, 0, 320, 10), (0.1, 0, 1, 1), (2.5, 0, 64, 5)],
+)
+def test_steps_follow_epochs_but_never_fall_below_the_least(epochs: float, min_steps: int, images: int, steps: int) -> None:
+    assert Training(epochs=epochs, min_steps=min_steps, batch=32).steps(images) == steps
