@@ -1,0 +1,1 @@
+"""Files to batches: readers, decoding, audit, splits, the store of prepared images, noise."""

@@ -1,0 +1,1 @@
+"""What ships: export targets, parity with the trained network, latency."""

@@ -1,0 +1,1 @@
+"""An architecture's value as a torch network, and its weights in and out."""

@@ -1,0 +1,1 @@
+"""A report as values, and its page in HTML, Markdown and JSON."""
