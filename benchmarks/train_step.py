@@ -1,9 +1,10 @@
-"""One optimizer step, ours and of timm's model in its defaults, timed in turn in one run.
+"""One optimizer step, of ours and of a peer, timed in turn in one run.
 
     python benchmarks/train_step.py [--case NAME] [--json] [--out benchmarks/results] [--pairs 20]
 
-Only the ratio holds from one machine, or one minute, to another. Both networks have the same shapes, both optimizers are
-fused AdamW; ours includes what `eyas.learn.train` does around the step: schedule, clipping, averaged weights.
+Only the ratio holds from one machine, or one minute, to another. The peer is timm's network of the same shapes in its
+defaults (float32, NCHW), or our own step in float32 where the case is bfloat16. All optimizers are fused AdamW; ours
+includes what `eyas.learn.train` does around the step: schedule, clipping, averaged weights.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from torch import nn
 from eyas.arch.parse import parse
 from eyas.data.batches import Batch
 from eyas.deploy.measure import machine
-from eyas.learn.device import choose
+from eyas.learn.device import Device, choose
 from eyas.learn.state import State
 from eyas.learn.train import train
 from eyas.nn.build import build
@@ -29,18 +30,21 @@ from eyas.recipe import Training
 from eyas.run import write_json
 from eyas.tasks.classify import Classify
 
-CASES = {
+PEERS = {
     "efficientnet_lite0@128": "tf_efficientnet_lite0",
     "efficientnet_b0@128": "tf_efficientnet_b0",
     "mobilenet_v1@128": "mobilenetv1_100",
 }
+BFLOAT16 = " bfloat16"
+CASES = (*PEERS, *(case + BFLOAT16 for case in PEERS))
 BATCH = 32
 
+Step = Callable[[], None]
 
-def eyas_step(name: str) -> Callable[[], None]:
+
+def eyas_step(name: str, device: Device) -> Step:
     arch = parse(name)
     recipe = Training()
-    device = choose()
     network = build(arch, nn.Linear(arch.features, 10), recipe.dropout, recipe.drop_path).to(device.name)
     state = State.new(network, recipe, seed=0)
     images = torch.randint(0, 256, (BATCH, arch.resolution, arch.resolution, 3), dtype=torch.uint8)
@@ -54,12 +58,12 @@ def eyas_step(name: str) -> Callable[[], None]:
     return step
 
 
-def timm_step(name: str, resolution: int) -> Callable[[], None]:
-    device = choose().name
-    model = timm.create_model(name, num_classes=10).to(device).train()
+def timm_step(name: str, resolution: int, device: Device) -> Step:
+    model = timm.create_model(name, num_classes=10).to(device.name).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
-    images, labels = torch.randn(BATCH, 3, resolution, resolution, device=device), torch.arange(BATCH, device=device) % 10
+    images = torch.randn(BATCH, 3, resolution, resolution, device=device.name)
+    labels = torch.arange(BATCH, device=device.name) % 10
 
     def step() -> None:
         optimizer.zero_grad()
@@ -69,7 +73,7 @@ def timm_step(name: str, resolution: int) -> Callable[[], None]:
     return step
 
 
-def seconds(step: Callable[[], None]) -> float:
+def seconds(step: Step) -> float:
     start = time.perf_counter()
     step()
     if torch.cuda.is_available():
@@ -77,19 +81,29 @@ def seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
+def pair(case: str) -> tuple[Step, Step, str]:
+    """Our step, the peer's, and the peer's name."""
+    device = choose()
+    if case.endswith(BFLOAT16):
+        name = case.removesuffix(BFLOAT16)
+        return eyas_step(name, Device(device.name, True)), eyas_step(name, Device(device.name, False)), "eyas float32"
+    peer = PEERS[case]
+    return eyas_step(case, device), timm_step(peer, parse(case).resolution, device), f"timm {timm.__version__} {peer}"
+
+
 def compare(case: str, pairs: int) -> dict[str, object]:
-    ours, theirs = eyas_step(case), timm_step(CASES[case], parse(case).resolution)
+    ours, theirs, peer = pair(case)
     for _ in range(3):
-        ours(), theirs()
+        ours()
+        theirs()
     times = np.array([(seconds(ours), seconds(theirs)) for _ in range(pairs)])
     ratios = times[:, 1] / times[:, 0]
     rng = np.random.default_rng(0)
-    medians = [np.median(rng.choice(ratios, pairs)) for _ in range(2000)]
-    low, high = np.percentile(medians, [2.5, 97.5])
+    low, high = np.percentile([np.median(rng.choice(ratios, pairs)) for _ in range(2000)], [2.5, 97.5])
     speed = BATCH / np.median(times, axis=0)
     return {
         "case": case,
-        "peer": f"timm {timm.__version__} {CASES[case]}",
+        "peer": peer,
         "peer_value": round(float(speed[1]), 1),
         "eyas_value": round(float(speed[0]), 1),
         "unit": "images/s",
@@ -111,7 +125,7 @@ def main() -> None:
         if given.json:
             print(json.dumps(row))
         else:
-            print(f"{row['case']:26s} {row['ratio']:5.2f}x  ({row['low']} to {row['high']})  {row['eyas_value']} images/s")
+            print(f"{row['case']:34s} {row['ratio']:5.2f}x ({row['low']} to {row['high']}) of {row['peer']}")
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         write_json(given.out / "train_step.json", {"date": str(date.today()), "machine": machine(), "rows": found})

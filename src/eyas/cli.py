@@ -1,6 +1,7 @@
 """The command line: made from the signatures of the studies, and the only place that prints."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(command: Command, name: str, words: list[str]) -> int:
+    # Threads that wait by spinning starve each other as soon as another process works on the machine: a step of a small
+    # network took over 7 s instead of 0.3 s beside three other trainings on two cores (docs/log.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module, _, function_name = command.study.partition(":")
     function = getattr(import_module(module), function_name)
     parser = _parser(name, command, function)

@@ -2,15 +2,15 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from eyas.deploy.onnx import exported
 from eyas.deploy.parity import CONTRACTS, breaches, check, reference_of
-from eyas.deploy.quantize import correct_biases
+from eyas.deploy.quantize import correct_biases, quantized
 from eyas.deploy.target import export
 from eyas.errors import UserError
 
@@ -33,6 +33,7 @@ def test_every_weight_is_a_signed_byte_with_a_scale_for_each_channel(int8):
         decoder = decoders[node.input[1]]
         weight, scale = tensors[decoder.input[0]], tensors[decoder.input[1]]
         assert weight.data_type == TensorProto.INT8
+        assert len(decoder.input) == 2  # zero points that are 0 would only be bytes
         assert list(scale.dims) == [weight.dims[0]]
         assert {attribute.name: attribute.i for attribute in decoder.attribute}["axis"] == 0
         bias = decoders[node.input[2]]
@@ -88,29 +89,46 @@ class Grouped(nn.Module):
         return self.groups(self.widen(images.permute(0, 3, 1, 2).float() / 255)).mean((2, 3))
 
 
-def test_corrected_biases_give_back_the_mean_that_rounding_takes():
+@pytest.fixture(scope="module")
+def grouped():
+    """Its graph without the softmax, images, and the mean of each output over them."""
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     model = exported(Grouped().eval(), "abcdef", 8)
-    model.graph.node.pop()  # the softmax
+    model.graph.node.pop()
     model.graph.output[0].name = model.graph.node[-1].output[0]
+    return model, images, mean_output(model, images)
 
-    def mean():
-        return ReferenceEvaluator(model).run(None, {"images": images})[0].mean(0)
 
-    def round_weights():
-        for tensor in model.graph.initializer:
-            if len(tensor.dims) == 4:
-                weight = numpy_helper.to_array(tensor)
-                step = np.abs(weight).max((1, 2, 3), keepdims=True) / 127
-                tensor.CopyFrom(numpy_helper.from_array(np.round(weight / step) * step, tensor.name))
+def mean_output(model, images):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": images})[0].mean(0)
 
-    plain = onnx.ModelProto()
-    plain.CopyFrom(model)
-    before = mean()
-    correct_biases(model, images)
-    round_weights()
-    corrected = np.abs(mean() - before).max()
-    model.CopyFrom(plain)
-    round_weights()
-    assert np.abs(mean() - before).max() > 1e-4
-    assert corrected < 1e-6
+
+def copied(model):
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    return twin
+
+
+def with_rounded_weights(model):
+    rounded = copied(model)
+    for tensor in rounded.graph.initializer:
+        if len(tensor.dims) == 4:
+            weight = numpy_helper.to_array(tensor)
+            step = np.abs(weight).max((1, 2, 3), keepdims=True) / 127
+            tensor.CopyFrom(numpy_helper.from_array(np.round(weight / step) * step, tensor.name))
+    return rounded
+
+
+def test_corrected_biases_give_back_the_mean_that_rounding_takes(grouped):
+    model, images, mean = grouped
+    corrected = copied(model)
+    correct_biases(corrected, images)
+    assert np.abs(mean_output(with_rounded_weights(model), images) - mean).max() > 1e-4
+    assert np.abs(mean_output(with_rounded_weights(corrected), images) - mean).max() < 1e-6
+
+
+def test_the_int8_file_keeps_the_mean_better_than_its_rounded_weights_alone(grouped):
+    model, images, mean = grouped
+    rounding = np.abs(mean_output(with_rounded_weights(model), images) - mean).max()
+    assert np.abs(mean_output(quantized(copied(model), images), images) - mean).max() < rounding / 2

@@ -41,18 +41,25 @@ def _crop(size: tuple[int, int], smallest: float, rng: np.random.Generator) -> t
     width, height = size
     area = rng.uniform(smallest, 1.0)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    wide, high = min(np.sqrt(area * ratio), 1.0) * width, min(np.sqrt(area / ratio), 1.0) * height
+    across = min(max(np.sqrt(area * ratio), area), 1.0)  # where the shape does not fit, the area is kept and not the shape
+    wide, high = across * width, area / across * height
     left, top = rng.uniform(0, width - wide), rng.uniform(0, height - high)
     return left, top, left + wide, top + high
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
-    return lambda image, level, sign: kind(image).enhance(1 + 0.9 * level * sign)
+    """Factors from 0.1 up, the reference's lowest: at 0 and below, brightness leaves a black picture, whatever it showed."""
+    return lambda image, level, sign: kind(image).enhance(max(0.1, 1 + 0.9 * level * sign))
 
 
 def _affine(image: Image.Image, matrix: tuple[float, float, float, float, float, float]) -> Image.Image:
     fill = FILL if image.mode == "L" else (FILL, FILL, FILL)
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
+
+
+def _shift(level: float, sign: float) -> float:
+    """The share of the side that a picture is moved by; some of it always stays in sight."""
+    return min(0.45 * level, 0.9) * sign
 
 
 def _rotate(image: Image.Image, level: float, sign: float) -> Image.Image:
@@ -76,8 +83,8 @@ OPERATIONS: dict[str, Operation] = {
     "sharpness": _enhance(ImageEnhance.Sharpness),
     "shear_x": lambda image, level, sign: _affine(image, (1, 0.3 * level * sign, 0, 0, 1, 0)),
     "shear_y": lambda image, level, sign: _affine(image, (1, 0, 0, 0.3 * level * sign, 1, 0)),
-    "translate_x": lambda image, level, sign: _affine(image, (1, 0, 0.45 * level * sign * image.width, 0, 1, 0)),
-    "translate_y": lambda image, level, sign: _affine(image, (1, 0, 0, 0, 1, 0.45 * level * sign * image.height)),
+    "translate_x": lambda image, level, sign: _affine(image, (1, 0, _shift(level, sign) * image.width, 0, 1, 0)),
+    "translate_y": lambda image, level, sign: _affine(image, (1, 0, 0, 0, 1, _shift(level, sign) * image.height)),
 }
 
 

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
@@ -67,7 +66,8 @@ class Stream:
         images, targets, labelled = [], [], []
         for index, part in enumerate(self.parts):
             for slot, row in enumerate(self._rows(part, index, step)):
-                rng = np.random.default_rng((self.seed, index, step, slot))
+                # From 1: a generator seeded with (.., 0) is the one of the shuffle, as a number left out counts as 0.
+                rng = np.random.default_rng((self.seed, index, step, slot + 1))
                 pixels = part.examples.store[int(part.examples.positions[row])]
                 images.append(three_channels(augment(pixels, self.augment, self.flips, self.resolution, rng)))
                 targets.append(part.examples.targets[row])
@@ -86,10 +86,10 @@ class Stream:
     def _rows(self, part: Part, index: int, step: int) -> list[int]:
         images = len(part.examples)
         first, last = step * part.count, (step + 1) * part.count
-        epochs = range(first // images, (last - 1) // images + 1)
-        orders = (np.random.default_rng((self.seed, index, epoch)).permutation(images) for epoch in epochs)
+        epochs = range(first // images, max(first, last - 1) // images + 1)
+        orders = [np.random.default_rng((self.seed, index, epoch)).permutation(images) for epoch in epochs]
         skipped = first - epochs.start * images
-        return list(chain.from_iterable(orders))[skipped : skipped + part.count]
+        return np.concatenate(orders)[skipped : skipped + part.count].tolist()
 
 
 def in_order(examples: Examples, resolution: int, size: int = 64) -> Iterator[Batch]:

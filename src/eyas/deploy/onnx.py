@@ -1,14 +1,15 @@
-"""ONNX: a network as one file that onnxruntime answers with. With `quantize.py` the only user of the ONNX packages."""
+"""ONNX: a network as one file that onnxruntime answers with. Nothing else imports the ONNX packages."""
 
 import copy
 import io
 import json
 import logging
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,13 @@ from eyas.errors import UserError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime import SessionOptions
 
 OPSET = 20
 INPUT, OUTPUT = "images", "probabilities"
+BATCH = 32  # images at once in calibration
+
+Images = UInt8[np.ndarray, "n h w 3"]
 
 
 class Onnx:
@@ -39,7 +44,7 @@ class Onnx:
         arch: str,
         classes: Sequence[str],
         resolution: int,
-        calibration: UInt8[np.ndarray, "n h w 3"] | None,  # noqa: ARG002 - weights that stay float32 need none
+        calibration: Images | None,  # noqa: ARG002 - weights that stay float32 need none
     ) -> tuple[bytes, dict[str, Any]]:
         """The model file, and what it was made with."""
         model = exported(network, classes, resolution)
@@ -76,7 +81,7 @@ def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> "Mo
     with toolkit():  # asked beforehand: the exporter reports a missing package in words of its own
         import_module("onnx")
         import_module("onnxscript")
-    shipped = _Shipped(copy.deepcopy(network)).to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
+    shipped = _Shipped(copy.deepcopy(network)).to("cpu", torch.float32).eval()
     example = torch.zeros(2, resolution, resolution, 3, dtype=torch.uint8)
     with quiet():
         program = torch.onnx.export(
@@ -134,10 +139,7 @@ def session(path: Path, threads: int) -> Predictor:
     """
     with toolkit():
         import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only
-    opened = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    opened = onnxruntime.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
     resolution = opened.get_inputs()[0].shape[1]
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -156,6 +158,87 @@ def runtime() -> str:
     with toolkit():
         import onnxruntime
     return f"onnxruntime {onnxruntime.__version__}"
+
+
+def tensors(model: "ModelProto") -> dict[str, np.ndarray]:
+    """The weights and other constants of a graph, by name."""
+    with toolkit():
+        from onnx import numpy_helper
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def add_tensor(model: "ModelProto", name: str, value: np.ndarray) -> None:
+    """Add a constant to a graph."""
+    with toolkit():
+        from onnx import numpy_helper
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+
+
+def channel_means(model: "ModelProto", axes: dict[str, tuple[int, ...]], images: Images) -> dict[str, Float[np.ndarray, "c"]]:
+    """The mean over `images` of tensors inside the graph; `axes`: by name, over which axes besides (0 is the images)."""
+    with toolkit():
+        import onnxruntime
+        from onnx import ModelProto, TensorProto, helper
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    for name, over in axes.items():
+        add_tensor(probe, f"axes of {name}", np.array(over))
+        probe.graph.node.append(helper.make_node("ReduceMean", [name, f"axes of {name}"], [f"mean of {name}"], keepdims=0))
+        probe.graph.output.append(helper.make_tensor_value_info(f"mean of {name}", TensorProto.FLOAT, None))
+    opened = onnxruntime.InferenceSession(probe.SerializeToString(), _options(0), providers=["CPUExecutionProvider"])
+    sums = [np.zeros(())] * len(axes)
+    for batch in _batches(images):
+        found = opened.run(None, {INPUT: batch})
+        sums = [total + np.asarray(mean, np.float64) * len(batch) for total, mean in zip(sums, found, strict=True)]
+    return {name: total / len(images) for name, total in zip(axes, sums, strict=True)}
+
+
+def integers(model: "ModelProto", kinds: Sequence[str], float_outputs: Sequence[str], images: Images) -> "ModelProto":
+    """The graph with the nodes of these `kinds` in eight bits, in QDQ form.
+
+    Weights are signed with one scale a channel, biases int32, activations unsigned with one scale a tensor, which spans
+    what is seen on `images`; the outputs of the kinds in `float_outputs` stay float.
+    """
+    with toolkit():
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = ({INPUT: batch} for batch in _batches(images))
+
+        def get_next(self) -> dict[str, np.ndarray]:
+            return next(self.batches, {})
+
+    with TemporaryDirectory() as scratch, quiet():
+        path = Path(scratch) / "int8.onnx"
+        quantize_static(
+            model,
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(kinds),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(float_outputs)},
+        )
+        return onnx.load(path)
+
+
+def _batches(images: Images) -> Iterator[np.ndarray]:
+    return (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+
+
+def _options(threads: int) -> "SessionOptions":
+    with toolkit():
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    return options
 
 
 @contextmanager

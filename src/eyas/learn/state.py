@@ -69,7 +69,7 @@ class State:
         """
         try:
             with safe_open(path, "pt") as file:
-                facts = json.loads(file.metadata()["facts"])
+                facts = json.loads((file.metadata() or {})["facts"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"checkpoint {path} is damaged ({error}); delete it to begin this stage again") from None

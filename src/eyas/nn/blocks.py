@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from eyas.arch.spec import Activation, Arch, Block, Layer, Padding
 
-Map = Float[Tensor, "n c h w"]
+Map = Float[Tensor, "n _ _ _"]  # channels and sides change from layer to layer
 
 
 class ConvNorm(nn.Module):
@@ -45,7 +45,7 @@ class SqueezeExcite(nn.Module):
         self.reduce = nn.Conv2d(layer.inputs, layer.hidden, 1)
         self.expand = nn.Conv2d(layer.hidden, layer.outputs, 1)
 
-    def forward(self, x: Map) -> Map:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """[n, c, h, w] to the same shape."""
         squeezed = x.mean((2, 3), keepdim=True)
         return x * torch.sigmoid(self.expand(functional.silu(self.reduce(squeezed))))

@@ -23,20 +23,23 @@ def inherit(narrow: Network, wide: Network) -> None:
     """
     same_table = (narrow.arch.name, narrow.arch.depth) == (wide.arch.name, wide.arch.depth)
     if not same_table or narrow.arch.width > wide.arch.width:
-        raise ValueError(f"{narrow.arch} cannot inherit from {wide.arch}: it must be the same table, no deeper and no wider")
+        raise ValueError(f"{narrow.arch} cannot inherit from {wide.arch}: it must be of the same table and depth, and no wider")
     scores = _importance(wide)
-    kept: dict[int, Tensor] = {0: torch.arange(3)}  # group 0: red, green and blue
+    # By group and number: a shortcut that only one of the two has, as its channels happen to be equal, ties nothing here.
+    kept: dict[tuple[int, int], Tensor] = {(0, 3): torch.arange(3)}  # group 0: red, green and blue
     layers = [layer for block in narrow.block_modules() for layer in block.weighted()]
-    target = 0
+    writes = kept[0, 3]
     for ours, (theirs, source, target) in zip(layers, _channels(wide), strict=True):
-        if target not in kept:
-            kept[target] = scores[target].topk(ours.layer.outputs).indices.sort().values
-        _copy(ours, theirs, kept[source], kept[target])
+        count = ours.layer.outputs
+        if (target, count) not in kept:
+            kept[target, count] = scores[target].topk(count).indices.sort().values
+        writes = kept[target, count]
+        _copy(ours, theirs, kept[source, ours.layer.inputs], writes)
     narrow.mean.copy_(wide.mean)
     narrow.std.copy_(wide.std)
     head, wide_head = narrow.head, wide.head
     if isinstance(head, nn.Linear) and isinstance(wide_head, nn.Linear) and head.out_features == wide_head.out_features:
-        head.weight.copy_(wide_head.weight[:, kept[target]])
+        head.weight.copy_(wide_head.weight[:, writes])
         head.bias.copy_(wide_head.bias)
 
 
@@ -77,7 +80,8 @@ def _relative(values: Tensor) -> Tensor:
 def _copy(ours: Weighted, theirs: Weighted, source: Tensor, target: Tensor) -> None:
     state = theirs.state_dict()
     if isinstance(theirs, SqueezeExcite):
-        hidden = state["reduce.weight"].flatten(1).norm(dim=1).topk(ours.layer.hidden).indices.sort().values
+        scores = state["reduce.weight"].flatten(1).norm(dim=1) * state["expand.weight"].flatten(1).norm(dim=0)
+        hidden = scores.topk(ours.layer.hidden).indices.sort().values
         chosen = {
             "reduce.weight": state["reduce.weight"][hidden][:, source],
             "reduce.bias": state["reduce.bias"][hidden],

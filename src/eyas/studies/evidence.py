@@ -1,0 +1,240 @@
+"""What a finished run left, read again: the one source of its report and its model card."""
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eyas.arch.budget import Budget, show
+from eyas.data.manifest import Manifest
+from eyas.errors import UserError
+from eyas.report.items import Tone
+from eyas.run import ATTIC, INPUTS, MARK, Done, Run, read_json
+from eyas.studies.learning import LOG
+from eyas.studies.noisy_student import CONFIDENCE
+from eyas.studies.prepare import Data, load
+from eyas.studies.proof import Accuracy
+from eyas.studies.ship import shipped
+
+# Where the networks of a run lie, and what a reader knows them as.
+FOLDERS = {
+    "teacher": "teacher",
+    "control": "round-1/control",
+    "student": "round-1/student",
+    "fitted": "student",
+    "model": "model",
+}
+NAMES = {
+    "teacher": "teacher",
+    "control": "supervised control",
+    "student": "noised student",
+    "fitted": "fitted student",
+    "model": "trained network",
+}
+NEEDED = {
+    "fit": ("data/stage.json", "plan/stage.json", "teacher/stage.json", "student/stage.json", "test/stage.json", "result.json"),
+    "train": ("data/stage.json", "model/stage.json", "test/stage.json"),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A finished run of `eyas fit` or `eyas train`.
+
+    Attributes:
+        run: its directory.
+        recipe: what was asked, defaults included.
+        data: images, splits and the findings of the audit.
+        quarantine: id, source and reason of every file that was refused.
+        stages: the networks by name (keys of `NAMES`).
+        tested: the networks on the test split: arch, accuracy, confusion.
+        logs: a line for each optimizer step of every network.
+        artifacts: the exported files of the final network by target.
+        budgets: the limits that each was held against.
+        ships: the target that ships; None: none was exported, or all were rejected.
+        plan: candidates and the chosen one; None for eyas train.
+        selection: what was taken from the pile; None where nothing was labelled.
+        proof: student against control on the validation split; None where there was no student.
+        verdict: the run's own sentence; None for eyas train.
+        best: the network that the final one was made from.
+        seen_before: times that the test split was used by earlier settings of the same run directory.
+    """
+
+    run: Path
+    recipe: dict[str, Any]
+    data: Data
+    quarantine: tuple[tuple[str, str, str], ...]
+    stages: dict[str, Done]
+    tested: dict[str, dict[str, Any]]
+    logs: dict[str, list[dict[str, Any]]]
+    artifacts: dict[str, dict[str, Any]]
+    budgets: dict[str, Budget]
+    ships: str | None
+    plan: dict[str, Any] | None
+    selection: dict[str, Any] | None
+    proof: dict[str, Any] | None
+    verdict: str | None
+    best: str | None
+    seen_before: int
+
+    @property
+    def final(self) -> str:
+        """The network that is exported."""
+        return "fitted" if "fitted" in self.tested else "model"
+
+    @property
+    def arch(self) -> str:
+        """Its architecture."""
+        return self.tested[self.final]["arch"]
+
+    @property
+    def copied(self) -> bool:
+        """Whether the final network is an earlier one of the run, which fits the budget as it is."""
+        return self.best is not None and self.tested[self.best]["arch"] == self.arch
+
+    @property
+    def pile(self) -> Manifest | None:
+        """The unlabelled images that were used; None where there are none (eyas train uses none)."""
+        pile = self.data.pile if self.recipe["study"] == "fit" else None
+        return pile if pile is not None and len(pile) else None
+
+    @property
+    def labels(self) -> int:
+        """Labelled images that were trained on or chosen with."""
+        splits = self.data.findings["splits"]
+        return splits["train"] + splits["validation"]
+
+    @property
+    def shown(self) -> str | None:
+        """The exported file that the headline is about: what ships, or what was to ship and was rejected."""
+        return self.ships or (self.plan["chosen"]["target"] if self.plan else next(iter(self.artifacts), None))
+
+    @property
+    def scored(self) -> dict[str, Any]:
+        """Accuracy and confusion on the test split of what ships; of the final network where nothing does."""
+        return self.artifacts[self.ships]["test"] if self.ships else self.tested[self.final]
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Accuracy on the test split of what ships; of the final network where nothing does."""
+        return Accuracy(**self.scored["accuracy"])
+
+    @property
+    def tone(self) -> Tone:
+        """Whether the pile helped."""
+        if self.proof is None:
+            return "neutral"
+        if self.proof["helped"]:
+            return "good"
+        return "bad" if self.proof["share_better"] <= 1 - CONFIDENCE else "neutral"
+
+
+def gather(run: Path) -> Evidence:
+    """Read a finished run.
+
+    Raises:
+        UserError: it is not a run of eyas fit or eyas train, or not finished.
+    """
+    recipe = _recipe(run)
+    opened = Run(run)
+    tested = opened.done("test").result
+    stages = {name: opened.done(FOLDERS[name]) for name in tested}
+    _check_current(run, stages)
+    data = load(run)
+    fitted = recipe["study"] == "fit"
+    plan = opened.done("plan").result if fitted else None
+    made = _artifacts(opened, stages["fitted" if fitted else "model"])
+    labelled = data.pile is not None and len(data.pile) and fitted and recipe["self_training"]["ratio"]
+    return Evidence(
+        run=run,
+        recipe=recipe,
+        data=data,
+        quarantine=_quarantine(run / "data" / "quarantine.csv"),
+        stages=stages,
+        tested=tested,
+        logs={name: [json.loads(line) for line in _lines(done.folder / LOG)] for name, done in stages.items()},
+        artifacts={target: done.result for target, done in made.items()},
+        budgets={target: _limits(done) for target, done in made.items()},
+        ships=_ships(made, plan["chosen"]["target"] if plan else ""),
+        plan=plan,
+        selection=opened.done("round-1/selection").result if labelled else None,
+        proof=opened.done("round-1/verdict").result if "student" in tested else None,
+        verdict=read_json(run / "result.json")["verdict"] if fitted else None,
+        best=_best(stages) if fitted else None,
+        seen_before=sum((old / MARK).exists() for old in (run / ATTIC).glob("*-test")),
+    )
+
+
+def amount(what: str, value: float) -> str:
+    """A value of a budget with its unit: `1.85 MB`, `60 M`, `850 µs`."""
+    return re.sub(r"(?<=\d)(?=[A-Za-z])", " ", show(what, value)).replace(" us", " µs")
+
+
+def percent(share: float) -> str:
+    """`85.2 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def threads(count: int) -> str:
+    """`1 thread`."""
+    return f"{count} thread{'' if count == 1 else 's'}" if count else "threads chosen by the runtime"
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    if not (run / "recipe.json").is_file():
+        raise UserError(f"{run} is not a run of Eyas: it has no recipe.json; give the --out of eyas fit or eyas train")
+    recipe = read_json(run / "recipe.json")
+    study = recipe.get("study")
+    if study not in NEEDED:
+        raise UserError(f"{run / 'recipe.json'} is of the study {study!r}; a report is made of a run of eyas fit or eyas train")
+    for name in NEEDED[study]:
+        if not (run / name).is_file():
+            raise UserError(f"{run} is not finished: {name} is not there; give its eyas {study} command again to go on")
+    return recipe
+
+
+def _check_current(run: Path, stages: dict[str, Done]) -> None:
+    """The test results must be those of the networks that lie there now, not of earlier settings."""
+    asked = _inputs(run / "test")
+    for name, done in stages.items():
+        if asked[name] != done.digest:
+            raise UserError(f"{run} is not finished: {FOLDERS[name]} is newer than its test; give the run's command again")
+
+
+def _artifacts(opened: Run, final: Done) -> dict[str, Done]:
+    """The exported files of this very network, in the order of their names."""
+    marks = sorted((opened.path / "artifacts").glob(f"*/{MARK}"))
+    done = {mark.parent.name: opened.done(f"artifacts/{mark.parent.name}") for mark in marks}
+    return {target: each for target, each in done.items() if _inputs(each.folder)["student"] == final.digest}
+
+
+def _ships(made: dict[str, Done], planned: str) -> str | None:
+    return shipped(made, planned) if any(not done.result["reasons"] for done in made.values()) else None
+
+
+def _limits(done: Done) -> Budget:
+    asked = _inputs(done.folder)["budget"]
+    return Budget.parse(asked) if asked else Budget()
+
+
+def _best(stages: dict[str, Done]) -> str:
+    digest = _inputs(stages["fitted"].folder)["best"]
+    return next(name for name, done in stages.items() if done.digest == digest)
+
+
+def _inputs(folder: Path) -> dict[str, Any]:
+    return read_json(folder / INPUTS)["inputs"]
+
+
+def _quarantine(path: Path) -> tuple[tuple[str, str, str], ...]:
+    rows = list(csv.reader(_lines(path)))[1:]
+    return tuple((id, source, reason) for id, source, reason in rows)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; is the run finished?") from None
