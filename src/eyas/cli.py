@@ -1,18 +1,22 @@
 """The command line: made from the signatures of the studies, and the only place that prints."""
 
+import ctypes
 import json
 import os
+import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from argparse import Action, ArgumentError
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import Parameter, signature
 from time import perf_counter
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -21,7 +25,7 @@ from rich.table import Table
 
 from eyas import __version__
 from eyas.arch.budget import show
-from eyas.errors import EyasError
+from eyas.errors import EyasError, UserError
 from eyas.progress import listening
 from eyas.run import plain
 
@@ -31,12 +35,23 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A study on the command line: where it is, what it does, which arguments are positional, how its result reads."""
+    """A study on the command line.
+
+    Attributes:
+        study: module and function.
+        does: its line in the list of commands.
+        positional: arguments that need no name.
+        show: prints its result.
+        goes_on: whether the same command, given again, goes on where it was stopped.
+        failed: whether part of what was asked for could not be done, as the result itself tells.
+    """
 
     study: str
     does: str
     positional: tuple[str, ...]
     show: Callable[[Any], None]
+    goes_on: bool = False
+    failed: Callable[[Any], bool] = lambda _: False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,26 +74,48 @@ def main(arguments: list[str] | None = None) -> int:
         err.print(f"[bold red]eyas {name}:[/] {escape(str(error.filename or 'the disk'))}: {error.strerror}")
         return 2
     except KeyboardInterrupt:
-        err.print("stopped; give the same command again to go on from the last checkpoint")
+        how = "; give the same command again to go on from the last checkpoint" if COMMANDS[name].goes_on else ""
+        err.print(f"eyas {name}: stopped{how}")
         return 130
 
 
 def _run(command: Command, name: str, words: list[str]) -> int:
-    # Threads that wait by spinning starve each other as soon as another process works on the machine: a step of a small
-    # network took over 7 s instead of 0.3 s beside three other trainings on two cores (docs/log.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _settle()
     module, _, function_name = command.study.partition(":")
     function = getattr(import_module(module), function_name)
     parser = _parser(name, command, function)
-    given = parser.instantiate_classes(parser.parse_args(words))
+    try:
+        given = parser.instantiate(parser.parse_args(words))
+    except ArgumentError as error:
+        raise UserError(f"{_plainly(error.message, command, parser.get_defaults().keys())}; see eyas {name} --help") from None
     values = {key: value for key, value in vars(given).items() if key in signature(function).parameters}
     with Bars() as bars, listening(bars):
         result = function(**values)
     if given.json:
-        sys.stdout.write(json.dumps(plain(result)) + "\n")
+        for line in result if isinstance(result, list) else [result]:
+            sys.stdout.write(json.dumps(plain(_fields(line))) + "\n")
     else:
         command.show(result)
-    return 0
+    return 2 if command.failed(result) else 0
+
+
+def _settle() -> None:
+    """Set this process up for training, before torch is loaded (figures: docs/log.md, 2026-11-22).
+
+    Threads that wait should spin only briefly: with the runtime's default they starve each other as soon as another
+    process works on the machine. And memory of large activations should stay with the process from step to step.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    with suppress(OSError, AttributeError):  # another C library than glibc
+        library = ctypes.CDLL("libc.so.6")
+        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            library.mallopt(option, 2**30)
+
+
+def _fields(result: Any) -> Any:
+    """A result with all its fields: what reads as a sentence for people is numbers for programs."""
+    return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
 
 
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
@@ -89,16 +126,36 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> Argume
         f"--{key} {key.upper()}" for key, value in signature(function).parameters.items() if _must_be_named(value, command)
     ]
     usage = f"eyas {name} {' '.join(needed)} [OPTIONS]"
-    parser = ArgumentParser(prog=f"eyas {name}", usage=usage, description=" ".join(text.split()))
+    parser = ArgumentParser(
+        prog=f"eyas {name}",
+        usage=usage,
+        description=" ".join(text.split()),
+        formatter_class=_Help,
+        exit_on_error=False,
+        allow_abbrev=False,  # a misspelt --training.rat would set --training.rate
+    )
     hints = get_type_hints(function)
     helps = _argument_helps(function)
     for argument in command.positional:
         many = {"nargs": "+", "type": str} if hints[argument] == list[str] else {"type": hints[argument]}
         parser.add_argument(argument, help=helps.get(argument, ""), **many)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    lines = ", a line each" if get_origin(hints.get("return")) is list else ""
+    parser.add_argument("--json", action="store_true", help=f"print the result as JSON{lines}")
     parser.add_argument("--config", action="config", help="read settings from a YAML file; see --print_config")
-    parser.add_function_arguments(function, skip=set(command.positional), as_group=False, sub_configs=True)
+    plain_words = _add_plain_words(parser, hints, helps)
+    parser.add_function_arguments(function, skip={*command.positional, *plain_words}, as_group=False, sub_configs=True)
     return parser
+
+
+def _add_plain_words(parser: ArgumentParser, hints: dict[str, Any], helps: dict[str, str]) -> list[str]:
+    """`--int8` and `--to onnx openvino`, where the signature alone would ask for `--int8 true` and `--to [onnx,openvino]`."""
+    switches = [name for name, hint in hints.items() if hint is bool]
+    lists = [name for name, hint in hints.items() if hint == list[str] | None]
+    for name in switches:
+        parser.add_argument(f"--{name}", action="store_true", help=helps[name])
+    for name in lists:
+        parser.add_argument(f"--{name}", nargs="+", type=str, help=helps[name])
+    return switches + lists
 
 
 def _must_be_named(value: Parameter, command: Command) -> bool:
@@ -109,21 +166,50 @@ def _argument_helps(function: Callable[..., Any]) -> dict[str, str]:
     return {each.arg_name: each.description or "" for each in parse_docstring(function.__doc__ or "").params}
 
 
+class _Help(DefaultHelpFormatter):
+    """Help without the names of Python types and without defaults that are nothing."""
+
+    def _get_type_str(self, action: Action) -> str | None:  # noqa: ARG002 (the parent's form)
+        return None
+
+    def _expand_help(self, action: Action) -> str:
+        return re.sub(r" \((required|default: (null|==SUPPRESS==|False))\)$", "", super()._expand_help(action))
+
+
+_EXPECTED = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+
+
+def _plainly(message: str, command: Command, options: Iterable[str]) -> str:
+    """What is wrong with the words of a command, in one line and in the user's terms."""
+    text = " ".join(message.split())
+    named = {option: option.upper() if option in command.positional else f"--{option}" for option in options}
+    if form := re.fullmatch(r"the following arguments are required: (.*)", text):
+        return f"{' and '.join(named.get(name, name) for name in form[1].split(', '))} must be given"
+    if form := re.fullmatch(r"unrecognized arguments: (\S+).*", text):
+        near = get_close_matches(form[1].lstrip("-").partition("=")[0], named, n=1)
+        meant = f"; did you mean {named[near[0]]}?" if near and form[1].startswith("-") else ""
+        return f"unexpected {form[1]!r}{meant}"
+    if form := re.fullmatch(r'Parser key "([^"]+)": Expected a (.*)\. Got value: (.*)', text):
+        expected = _EXPECTED.get(form[2], re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", form[2]))
+        return f"{named.get(form[1], form[1])} is {form[3]!r}; it must be {expected}"
+    return re.sub(r'Parser key "([^"]+)":', lambda form: f"{named.get(form[1], form[1])}:", text)
+
+
 def _overview(asked: str) -> int:
     """The list of commands; exit 2 where something else was asked for."""
-    wrong = not asked.startswith("-")
-    target = err if wrong else out
-    if wrong:
+    if asked not in ("--help", "-h", "help"):
         near = get_close_matches(asked, COMMANDS, n=1)
-        target.print(f"[bold red]eyas:[/] no command {escape(repr(asked))}" + (f"; did you mean {near[0]}?" if near else ""))
-    target.print("\n[bold]eyas[/] COMMAND [ARGUMENTS]\n\nLabelled images, an unlabelled pile and a device budget in;")
-    target.print("the most accurate model that fits the device out.\n")
+        meant = f"; did you mean {near[0]}?" if near else ""
+        err.print(f"[bold red]eyas:[/] no command {escape(repr(asked))}{meant} (eyas --help lists them)")
+        return 2
+    out.print("\n[bold]eyas[/] COMMAND [ARGUMENTS]\n\nLabelled images, an unlabelled pile and a device budget in;")
+    out.print("the most accurate model that fits the device out.\n")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for name, command in COMMANDS.items():
         table.add_row(f"[bold]{name}[/]", command.does)
-    target.print(table)
-    target.print("\neyas COMMAND --help tells more; eyas --version tells which this is.")
-    return 2 if wrong else 0
+    out.print(table)
+    out.print("\neyas COMMAND --help tells more; eyas --version tells which this is.")
+    return 0
 
 
 class Bars:
@@ -132,7 +218,7 @@ class Bars:
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
         note = TextColumn("[dim]{task.fields[note]}")
-        self.bars = Progress(*columns, note, console=err, transient=True)
+        self.bars = Progress(*columns, note, console=err, transient=True, disable=not err.is_terminal)
         self.tasks: dict[str, tuple[TaskID, float]] = {}
 
     def __enter__(self) -> "Bars":
@@ -152,10 +238,12 @@ class Bars:
         self.bars.update(self.tasks[label][0], completed=done, note=escape(note))
 
     def end(self, label: str) -> None:
-        """Leave one line in its place."""
+        """Leave one line in its place, unless the work was given up."""
         task, began = self.tasks.pop(label)
         note = self.bars.tasks[self.bars.task_ids.index(task)].fields["note"]
         self.bars.remove_task(task)
+        if sys.exc_info()[0] is not None:  # the work is left because of an exception
+            return
         self.bars.console.print(f"[green]✓[/] {label} [dim]{_duration(perf_counter() - began)}  {note}")
 
     def say(self, text: str) -> None:
@@ -233,12 +321,22 @@ def _show_report(result: Any) -> None:
 
 COMMANDS = {
     "fit": Command(
-        "eyas.studies.fit:fit", "the main job: the most accurate model that fits a budget, proven", ("data",), _show_fit
+        "eyas.studies.fit:fit",
+        "the main job: the most accurate model that fits a budget, proven",
+        ("data",),
+        _show_fit,
+        goes_on=True,
     ),
-    "train": Command("eyas.studies.train:train", "one supervised run", ("data",), _show_train),
+    "train": Command("eyas.studies.train:train", "one supervised run", ("data",), _show_train, goes_on=True),
     "cost": Command("eyas.studies.cost:cost", "MAdds, parameters and activations of an architecture", ("arch",), _show_cost),
     "evaluate": Command("eyas.studies.evaluate:evaluate", "accuracy on labelled images", ("run", "data"), _show_evaluate),
-    "predict": Command("eyas.studies.predict:predict", "answers to image files", ("run", "images"), _show_predict),
+    "predict": Command(
+        "eyas.studies.predict:predict",
+        "answers to image files",
+        ("run", "images"),
+        _show_predict,
+        failed=lambda answers: any(answer.error for answer in answers),
+    ),
     "export": Command("eyas.studies.export:export", "files that ship, with parity and latency", ("run",), _show_export),
     "report": Command("eyas.studies.report:write_report", "report.html of a run again", ("run",), _show_report),
 }

@@ -31,7 +31,9 @@ LITE = replace(
 
 
 def network_of(arch: Arch, seed: int, classes: int = 3) -> Network:
-    return shaken(build(arch, nn.Linear(arch.features, classes), seed=seed), seed)
+    network = shaken(build(arch, nn.Linear(arch.features, classes), seed=seed), seed)
+    nn.init.uniform_(network.head.bias, generator=torch.Generator().manual_seed(seed))
+    return network
 
 
 def subset(of: int, count: int) -> torch.Tensor:
@@ -173,6 +175,19 @@ def test_every_kept_row_is_a_row_of_the_wide_network():
         for name in ("bias", "running_mean", "running_var"):
             assert torch.equal(getattr(ours.norm, name), getattr(theirs.norm, name)[positions])
         assert set(ours.conv.weight.flatten().tolist()) <= set(theirs.conv.weight[positions].flatten().tolist())
+
+
+@pytest.mark.parametrize("arch", [TINY, LITE], ids=lambda arch: arch.name)
+def test_channels_that_a_shortcut_adds_are_the_same_ones_in_every_block(arch):
+    wide, heir = network_of(arch, 0), network_of(wider(arch, 0.5), 1)
+    inherit(heir, wide)
+    kept = []
+    for ours, theirs in zip(heir.block_modules(), wide.block_modules(), strict=True):
+        if theirs.stage == 2:
+            scales, all_scales = (block.weighted()[-1].norm.weight for block in (ours, theirs))
+            kept.append([int((all_scales == value).nonzero()) for value in scales])
+    assert len(kept) == 3
+    assert kept == kept[:1] * len(kept)
 
 
 def test_the_giver_is_not_changed():

@@ -69,7 +69,7 @@ def _training(found: Evidence) -> Section:
     if found.pile is not None:
         text += f" Beside them {len(found.pile):,} images without labels."
     if found.quarantine:
-        text += f" {len(found.quarantine):,} files could not be read and were left out."
+        text += f" Files left out because they cannot be read: {len(found.quarantine):,}."
     items: list[Item] = [Text(text)]
     if found.verdict:
         items.append(Text(f"What the unlabelled images gave: {found.verdict}"))

@@ -6,6 +6,7 @@ from typing import Literal
 from eyas.arch.cost import Cost, Share, breakdown
 from eyas.arch.cost import cost as cost_of
 from eyas.arch.parse import parse
+from eyas.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ def cost(arch: str, by: Literal["none", "layer", "type", "stage"] = "none", clas
     Raises:
         UserError: no architecture has that name, or a dial is out of range.
     """
+    if classes < 0:
+        raise UserError(f"classes is {classes}; it must be 0 or above")
     value = parse(arch)
     shares = breakdown(value, by, classes) if by != "none" else []
     return Costed(str(value), value.resolution, classes, cost_of(value, classes), shares)

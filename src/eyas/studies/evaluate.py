@@ -36,7 +36,9 @@ class Evaluated:
     unreadable: int
 
 
-def evaluate(run: Path, data: str, split: Literal["auto", "all", "train", "validation", "test"] = "auto") -> Evaluated:
+def evaluate(
+    run: str | Path, data: str | Path, split: Literal["auto", "all", "train", "validation", "test"] = "auto"
+) -> Evaluated:
     """Measure accuracy on labelled images that the model has not seen.
 
     Args:
@@ -49,13 +51,13 @@ def evaluate(run: Path, data: str, split: Literal["auto", "all", "train", "valid
     """
     path = find_model(run)
     network, classes = load_network(path)
-    manifest = _chosen(read(data), split)
+    manifest = _chosen(read(str(data)), split)
     unknown = sorted(set(manifest.classes) - set(classes))
     if unknown:
         raise UserError(f"{data} has the class {unknown[0]!r}, which {path} was not trained on; it knows {', '.join(classes)}")
     with tempfile.TemporaryDirectory() as folder:
         built = build(manifest, Path(folder) / "store", side_of(network.arch.resolution))
-        seen = _seen(run)
+        seen = _seen(Path(run))
         fresh = [row for row, mark in enumerate(built.store.hashes) if mark not in seen]
         if not fresh:
             raise UserError(
@@ -90,10 +92,14 @@ def _seen(run: Path) -> set[str]:
     root = next((folder for folder in (run, *run.resolve().parents) if (folder / "data" / "manifest.parquet").exists()), None)
     if root is None:
         return set()
-    manifest = Manifest.load(root / "data" / "manifest.parquet")
-    store = open_store(root / "data" / "labelled")
-    held = {id for id, split in zip(manifest.column("id"), manifest.column("split"), strict=True) if split != "test"}
-    marks = {mark for id, mark in zip(store.ids, store.hashes, strict=True) if id in held}
-    if (root / "data" / "pile.parquet").exists():
-        marks.update(open_store(root / "data" / "pile").hashes)
+    data = root / "data"
+    manifest = Manifest.load(data / "manifest.parquet")
+    marks = _marks(data / "labelled", manifest.where([split != "test" for split in manifest.column("split")]))
+    if (data / "pile.parquet").exists():  # not all that its store holds: copies of test images were dropped unseen
+        marks |= _marks(data / "pile", Manifest.load(data / "pile.parquet"))
     return marks
+
+
+def _marks(folder: Path, rows: Manifest) -> set[str]:
+    store, wanted = open_store(folder), set(rows.column("id"))
+    return {mark for id, mark in zip(store.ids, store.hashes, strict=True) if id in wanted}

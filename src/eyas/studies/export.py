@@ -21,31 +21,42 @@ class Exported:
     artifacts: dict[str, dict[str, Any]]
 
 
-def export(run: Path, to: list[str] | None = None, int8: bool = False, budget: str | None = None, threads: int = 1) -> Exported:
+def export(
+    run: str | Path,
+    to: list[str] | None = None,
+    int8: bool = False,
+    budget: str | None = None,
+    threads: int | None = None,
+) -> Exported:
     """Export the model of a run, with parity on the run's validation images and latency on this machine.
 
     Args:
         run: a run of eyas fit or eyas train.
-        to: formats: onnx. All when left out.
+        to: formats, onnx when left out.
         int8: the 8-bit variant of each format.
         budget: what the files must keep, for example "size<=2MB,latency<=10ms"; the run's own when left out.
-        threads: that latency is measured with.
+        threads: processor threads that latency is measured with; those of the run when left out.
 
     Raises:
-        UserError: the run holds no model, or a format is not known.
+        UserError: the run holds no finished model, or a format is not known.
         ContractError: a file does not keep what was promised.
     """
+    folder = Path(run)
+    if not (folder / "recipe.json").is_file():
+        raise UserError(f"{run} is not a run; give the --out of eyas fit or eyas train")
     targets = [f"{name}-int8" if int8 and not name.endswith("-int8") else name for name in to or ["onnx"]]
     for name in targets:
         if name not in TARGETS:
             raise UserError(f"no export target {name!r}; there are {', '.join(TARGETS)}")
-    place = find_model(run).parent.name
-    with Run.open(run) as opened:
-        asked = budget or read_json(opened.path / "recipe.json").get("budget")
-        limits = Budget.parse(asked) if asked else Budget()
-        ready = load(opened.path, opened.done("data").digest)
-        made = ship(opened, opened.done(place), ready, limits, threads, targets)
+    place = find_model(folder).parent.name
+    recipe = read_json(folder / "recipe.json")
+    asked = budget or recipe.get("budget")
+    limits = Budget.parse(asked) if asked else Budget()
+    with Run.open(folder) as opened:
+        ready = load(folder, opened.done("data").digest)
+        used = recipe.get("threads", 1) if threads is None else threads
+        made = ship(opened, opened.done(place), ready, limits, used, targets)
     broken = [f"{name}: {', '.join(done.result['reasons'])}" for name, done in made.items() if done.result["reasons"]]
     if broken:
-        raise ContractError(f"not kept: {'; '.join(broken)}")
-    return Exported(run / "artifacts", {name: done.result for name, done in made.items()})
+        raise ContractError(f"exported to {folder / 'artifacts'}, but not fit to ship: {'; '.join(broken)}")
+    return Exported(folder / "artifacts", {name: done.result for name, done in made.items()})

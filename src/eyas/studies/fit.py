@@ -23,13 +23,13 @@ from eyas.studies.plan import plan
 from eyas.studies.prepare import Data, prepare
 from eyas.studies.proof import Accuracy
 from eyas.studies.report import write_report
-from eyas.studies.ship import ship, shipped
+from eyas.studies.ship import ship, shipped, sound
 from eyas.studies.train import choose_arch
 from eyas.tasks.classify import Classify
 from eyas.tasks.distill import Distill
 
 # The face-attribute experiment of MobileNets (section 4.5) distils without further regularisation.
-DISTILLATION = Training(epochs=8, label_smoothing=0.0, weight_decay=0.0, dropout=0.0, drop_path=0.0)
+DISTILLATION = Training(epochs=6.0, label_smoothing=0.0, weight_decay=0.0, dropout=0.0, drop_path=0.0)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Fitted:
 
 
 def fit(
-    data: str,
-    out: Path,
-    unlabeled: str | None = None,
+    data: str | Path,
+    out: str | Path,
+    unlabeled: str | Path | None = None,
     budget: str | None = None,
     labels: int = 0,
     arch: str = "auto",
@@ -77,25 +77,25 @@ def fit(
         unlabeled: a folder of images, or anything that data can be: labels there are not read.
         budget: what the model file must keep, for example "size<=2MB,latency<=10ms".
         labels: keep so many labels, outside the test split; the other images join the pile without theirs. 0 keeps all.
-        arch: of the teacher; auto takes the strongest with published weights installed.
-        training: of teacher, student and control.
+        arch: architecture of the teacher; auto takes the strongest with published weights installed.
+        training: how teacher, student and control are trained.
         self_training: what is taken from the pile.
-        distillation: of the model that fits, from the best one.
+        distillation: how the model that fits is taught by the best one.
         splits: shares held out where the data does not say.
-        threads: that latency is measured with.
-        seed: of everything random.
+        threads: processor threads that latency is measured with; 0 lets the runtime choose.
+        seed: what all randomness follows from.
 
     Raises:
         UserError: the input cannot be used, or nothing fits the budget.
         ContractError: the exported files do not keep what was promised; the report says why.
     """
     asked = {"study": "fit", **locals()}
+    sound(threads)
     need("onnxruntime", "onnxscript", "altair", "vl_convert")
     limits = Budget.parse(budget) if budget else Budget()
+    strong = choose_arch(arch, str(data))
     with Run.open(out) as run:
-        strong = choose_arch(arch, data)
-        write_json(run.path / "recipe.json", asked | {"arch": str(strong)})
-        ready = prepare(run, data, unlabeled, labels, splits, strong.resolution, seed)
+        ready = prepare(run, str(data), str(unlabeled) if unlabeled else None, labels, splits, strong.resolution, seed)
         planned = run.stage(
             "plan",
             lambda folder: plan(folder, limits, strong, ready.classes, threads),
@@ -104,6 +104,7 @@ def fit(
             classes=ready.classes,
             threads=threads,
         ).result["chosen"]
+        write_json(run.path / "recipe.json", asked | {"arch": str(strong)})  # what cannot be done is not the run's recipe
         teacher = run.stage(
             "teacher",
             lambda folder: supervised(folder, "teacher", strong, ready, training, seed),
@@ -135,10 +136,8 @@ def fit(
             fitted=fitted.digest,
             **{name: done.digest for name, done in models.items()},
         ).result
-        told = verdict(ready, round_1)
-        write_json(
-            run.path / "result.json", {"verdict": told, "models": {name: done.folder.name for name, done in models.items()}}
-        )
+        told = verdict(ready, round_1, self_training)
+        write_json(run.path / "result.json", {"verdict": told})
         report = write_report(run.path)
     target = shipped(made, planned["target"])
     file = made[target].result
@@ -181,18 +180,26 @@ def distil(folder: Path, best: Done, small: Arch, data: Data, training: Training
     if (small.name, small.depth) == (teacher.arch.name, teacher.arch.depth) and small.width <= teacher.arch.width:
         inherit(network, teacher)
     labelled = data.examples("train")
-    sources, images = (Part(labelled, training.batch),), len(labelled)
-    if data.pile is not None and len(data.pile):
-        sources, images = (*sources, Part(data.unlabelled(), training.batch)), images + len(data.pile)
+    pile = data.unlabelled() if data.pile is not None and len(data.pile) else None
+    images = len(labelled) + (len(pile) if pile else 0)
+    # Labels are not looked at, so both kinds are drawn as they come: in proportion.
+    share = min(training.batch, max(1, round(training.batch * len(labelled) / images)))
+    sources = (Part(labelled, share),)
+    if pile and share < training.batch:
+        sources = (*sources, Part(pile, training.batch - share))
     task = Distill(Classify(data.classes), teacher.to(choose().name))
     lesson = Lesson("fitted student", task, sources, training.steps(images), training, seed)
     return learn(folder, network, lesson, data)
 
 
-def verdict(data: Data, round_1: Round | None) -> str:
+def verdict(data: Data, round_1: Round | None, choice: SelfTraining) -> str:
     """Whether the pile helped, in one sentence."""
-    if data.pile is None or not len(data.pile):
+    if data.pile is None:
         return "There was no pile to learn from; the model is the best that the labels alone give."
+    if not len(data.pile):
+        return "No image of the pile could be used; the model is the best that the labels alone give."
+    if not choice.ratio:
+        return "Nothing was learned from the pile until the last distillation, as asked (self_training.ratio 0)."
     if round_1 is None:
         return "Nothing in the pile was confident enough to learn from; the labels alone were used until the last distillation."
     return round_1.verdict["sentence"]

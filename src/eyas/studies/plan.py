@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -55,15 +56,14 @@ def plan(folder: Path, budget: Budget, teacher: Arch, classes: tuple[str, ...], 
     """
     ranked = rank(candidates(teacher, len(classes)))
     judged = [replace(one, refusals=tuple(_refusals(budget, one))) for one in ranked]
-    chosen = None
     admitted = [index for index, one in enumerate(judged) if not _refusals(budget, replace(one, size=one.size / SLACK))]
-    with work("planning", min(TRIALS, len(admitted))) as progress:
-        for tried, index in enumerate(admitted[:TRIALS]):
-            judged[index] = _measured(folder / ".trial", judged[index], budget, classes, threads)
-            progress.at(tried + 1, judged[index].arch)
-            if not judged[index].refusals:
-                chosen = judged[index]
-                break
+    chosen = None
+    with TemporaryDirectory() as trial, work("planning", min(TRIALS, len(admitted))) as progress:
+        while chosen is None and (index := _next([judged[index] for index in admitted], budget)) is not None:
+            one = judged[admitted[index]]
+            one = judged[admitted[index]] = _measured(Path(trial), one, budget, classes, threads)
+            progress.at(sum(other.measured for other in judged), one.arch)
+            chosen = None if one.refusals else one
     if chosen is None:
         raise UserError(_nothing_fits(budget, judged))
     found = {"budget": str(budget), "threads": threads, "chosen": asdict(chosen), "candidates": [asdict(one) for one in judged]}
@@ -72,16 +72,14 @@ def plan(folder: Path, budget: Budget, teacher: Arch, classes: tuple[str, ...], 
 
 
 def candidates(teacher: Arch, classes: int) -> Iterator[Candidate]:
-    """Every family at every width and resolution in every format, none larger than the teacher's resolution."""
-    families = {teacher.name: replace(teacher, width=1.0, depth=1.0)} | {arch.name: arch for arch in FAMILIES}
-    for family in families.values():
-        for resolution in sorted({max(32, round(teacher.resolution * share / 16) * 16) for share in RESOLUTIONS}):
-            for width in WIDTHS:
-                arch = at(strided(wider(replace(family, output_stride=None), width), _stride(family, teacher)), resolution)
-                spent = cost(arch, classes)
-                for target in TARGETS:
-                    size = estimate(arch, classes, target)
-                    yield Candidate(str(arch), target, spent.madds, spent.params, size, arch.name == teacher.name)
+    """The teacher, and every family at every width and resolution where it costs less, each in every format."""
+    most = cost(teacher, classes).madds
+    for name, arch in _archs(teacher).items():
+        spent = cost(arch, classes)
+        if spent.madds <= most:  # one that is larger would learn from a weaker one
+            for target in TARGETS:
+                size = estimate(arch, classes, target)
+                yield Candidate(name, target, spent.madds, spent.params, size, arch.name == teacher.name)
 
 
 def rank(found: Iterator[Candidate]) -> list[Candidate]:
@@ -97,6 +95,41 @@ def estimate(arch: Arch, classes: int, target: str) -> float:
     if TARGETS[target].precision == "int8":
         return weights + 12 * channels + 1600 * len(of)  # a scale, an int32 bias and its scale for each channel
     return 4 * (weights + channels) + 1200 * len(of)
+
+
+def _archs(teacher: Arch) -> dict[str, Arch]:
+    """Architectures by their text, none of a larger resolution than the teacher's."""
+    found = {str(teacher): teacher}
+    families = {teacher.name: replace(teacher, width=1.0, depth=1.0)} | {arch.name: arch for arch in FAMILIES}
+    for family in families.values():
+        for resolution in sorted({max(32, round(teacher.resolution * share / 16) * 16) for share in RESOLUTIONS}):
+            for width in WIDTHS:
+                arch = at(strided(wider(replace(family, output_stride=None), width), _stride(family, teacher)), resolution)
+                found.setdefault(str(arch), arch)
+    return found
+
+
+def _next(ranked: list[Candidate], budget: Budget) -> int | None:
+    """Which to measure next: the most capable that the measured ones leave a hope for, and last of all the fastest."""
+    measured = [one for one in ranked if one.measured]
+    untried = [index for index, one in enumerate(ranked) if not one.measured]
+    if not untried:
+        return None
+    fastest = min(range(len(ranked)), key=lambda index: (ranked[index].madds, ranked[index].size))
+    hopeful = [index for index in untried if not any(_slower(ranked[index], one, budget, len(measured)) for one in measured)]
+    if hopeful and len(measured) < TRIALS - 1:
+        return hopeful[0]
+    return None if ranked[fastest].measured else fastest
+
+
+def _slower(one: Candidate, measured: Candidate, budget: Budget, tried: int) -> bool:
+    """Whether `one` would break the latency too, judged by one of the same format that was measured.
+
+    Time falls more slowly than MAdds do, as every layer costs some by itself, so each trial asks for a tenth more.
+    """
+    if budget.latency is None or measured.latency is None or one.target != measured.target:
+        return False
+    return measured.latency * one.madds / measured.madds > budget.latency * (1 - tried / 10)
 
 
 def _stride(family: Arch, teacher: Arch) -> int:
@@ -120,7 +153,8 @@ def _refusals(budget: Budget, one: Candidate) -> list[str]:
 
 
 def _nothing_fits(budget: Budget, judged: list[Candidate]) -> str:
-    least = min(judged, key=lambda one: (len(one.refusals), one.size, one.madds))
+    known = [one for one in judged if one.measured] or judged
+    least = min(known, key=lambda one: (len(one.refusals), one.latency or 0, one.size, one.madds))
     numbers = f"{show('size', least.size)}, {show('madds', least.madds)} MAdds, {show('params', least.params)} parameters"
     latency = f", {show('latency', least.latency)}" if least.latency is not None else ""
     why = f" ({'; '.join(least.refusals)})" if least.refusals else ""

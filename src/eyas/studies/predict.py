@@ -27,8 +27,10 @@ class Answer:
     error: str | None = None
 
 
-def predict(run: Path, images: list[str]) -> list[Answer]:
+def predict(run: str | Path, images: list[str]) -> list[Answer]:
     """Answer for each image file with its class and the probability of every class.
+
+    A file that cannot be read stops nothing: its answer is the reason (and the command's exit code is 2).
 
     Args:
         run: a run of eyas fit or eyas train, or one stage's folder in it.

@@ -60,11 +60,14 @@ def prepare(run: Run, data: str, unlabeled: str | None, labels: int, splits: Spl
     Raises:
         UserError: the data cannot be used, with what to do about it.
     """
+    if seed < 0:
+        raise UserError(f"seed is {seed}; it must be 0 or above")
     manifest = draw_test(read(data), splits, seed)
     pile = read_pile(unlabeled) if unlabeled else None
     if labels:
         manifest, hidden = checks.limit_labels(manifest, labels, seed)
-        pile = hidden if pile is None else pile.concat(hidden)
+        if len(hidden):
+            pile = hidden if pile is None else pile.concat(hidden)
     side = side_of(resolution)
 
     def make(folder: Path) -> dict[str, Any]:

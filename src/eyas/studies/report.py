@@ -13,6 +13,7 @@ from eyas.run import read_json, write_atomic
 from eyas.studies import report_choices, report_data, report_results
 from eyas.studies.card import card
 from eyas.studies.evidence import NAMES, Evidence, amount, gather, percent, threads
+from eyas.studies.proof import Accuracy
 
 
 def write_report(run: Path) -> Path:
@@ -50,7 +51,9 @@ def lead(found: Evidence) -> tuple[Item, ...]:
 
 def sentence(found: Evidence) -> str:
     """The verdict: the run's own, or for a supervised run its accuracy."""
-    return found.verdict or f"{found.arch} answers {found.accuracy} of {found.accuracy.images:,} test images rightly."
+    score = Accuracy(**found.tested[found.final]["accuracy"])
+    interval = f"95 % interval {100 * score.low:.1f} to {percent(score.high)}"
+    return found.verdict or f"{found.arch} answers {percent(score.value)} of {score.images:,} test images rightly ({interval})."
 
 
 def headline(found: Evidence) -> tuple[Number, ...]:
@@ -88,7 +91,7 @@ def versions(found: Evidence) -> Section:
     place = found.run / "artifacts" / (found.shown or "") / "latency.json"
     measured = read_json(place)["machine"] if found.shown else machine()
     rows = [
-        ("eyas", __version__),
+        ("eyas, which wrote this report", __version__),
         *((name.replace("_gb", " (GB)"), None if value is None else str(value)) for name, value in measured.items()),
     ]
     whose = "The exported files were measured on this machine." if found.shown else "This report was written on this machine."

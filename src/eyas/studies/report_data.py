@@ -61,7 +61,7 @@ def _summary(found: Evidence) -> str:
         put_away = "; labels of those that came from the labelled data were put away" if found.recipe["labels"] else ""
         sentences.append(f"The pile holds {len(found.pile):,} images without labels{put_away}.")
     refused = len(found.quarantine)
-    sentences.append(f"{refused:,} files cannot be read and are listed below." if refused else "Every file can be read.")
+    sentences.append(f"Files that cannot be read: {refused:,}, listed below." if refused else "Every file can be read.")
     return " ".join(sentences)
 
 
@@ -194,8 +194,10 @@ def _taken(found: Evidence) -> str:
 
 
 def _tempered(at: float) -> str:
-    if at <= TEMPERATURES[0] * 1.001 or at >= TEMPERATURES[-1] * 0.999:
-        return "the end of the range that is searched, so the teacher's confidence says little"
+    if at >= TEMPERATURES[-1] * 0.999:
+        return "the highest that is searched, because the teacher's confidence says next to nothing"
+    if at <= TEMPERATURES[0] * 1.001:
+        return "the lowest that is searched, because the teacher is right there far more often than it is sure"
     if 1 / NEARLY_ONE <= at <= NEARLY_ONE:
         return "close to 1 because the teacher is about as often right as it is sure"
     return "above 1 because the teacher was too sure of itself" if at > 1 else "below 1 because the teacher was not sure enough"
@@ -205,7 +207,9 @@ def _histogram(found: Evidence) -> Item:
     assert found.selection is not None
     chosen = found.selection
     edges = chosen["edges"]
-    first = sum(edge <= 1 / len(found.data.classes) for edge in edges) - 1  # the largest of k probabilities is 1/k at least
+    # The largest of k probabilities is 1/k at least, but for the last digit of a float.
+    filled = [index for index in range(len(edges) - 1) if chosen["kept"][index] + chosen["dropped"][index]]
+    first = min(sum(edge <= 1 / len(found.data.classes) for edge in edges) - 1, *filled)
     counts = {name: chosen[name][first:] for name in ("kept", "dropped")}
     rule = Rule(chosen["threshold"], f"threshold {100 * chosen['threshold']:.0f} %")
     note = "Dropped above the threshold: a class with more images than the median class keeps its most confident ones."

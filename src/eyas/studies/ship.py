@@ -12,7 +12,7 @@ from eyas.data.batches import Examples, stacked
 from eyas.deploy.measure import machine, measure
 from eyas.deploy.parity import CONTRACTS, breaches, check, reference_of
 from eyas.deploy.target import Artifact, export
-from eyas.errors import ContractError
+from eyas.errors import ContractError, UserError
 from eyas.nn.weights import load_network
 from eyas.progress import work
 from eyas.run import Done, Run, write_json
@@ -24,7 +24,12 @@ CALIBRATION = 256  # training images that int8 ranges are measured on
 
 
 def ship(run: Run, student: Done, data: Data, budget: Budget, threads: int, targets: list[str]) -> dict[str, Done]:
-    """Every target as an artifact of the run, accepted or rejected with the reasons."""
+    """Every target as an artifact of the run, accepted or rejected with the reasons.
+
+    Raises:
+        UserError: the number of threads is none.
+    """
+    sound(threads)
     made: dict[str, Done] = {}
     with work("exporting", len(targets)) as progress:
         for number, target in enumerate(targets):
@@ -38,6 +43,16 @@ def ship(run: Run, student: Done, data: Data, budget: Budget, threads: int, targ
             )
             progress.at(number + 1, target)
     return made
+
+
+def sound(threads: int) -> None:
+    """Whether latency can be measured with so many threads; 0 lets the runtime choose.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if threads < 0:
+        raise UserError(f"threads is {threads}; it must be 1 or above, or 0 to let the runtime choose")
 
 
 def make(folder: Path, model: Path, target: str, data: Data, budget: Budget, threads: int) -> dict[str, Any]:

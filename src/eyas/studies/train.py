@@ -25,8 +25,8 @@ class Trained:
 
 
 def train(
-    data: str,
-    out: Path,
+    data: str | Path,
+    out: str | Path,
     arch: str = "auto",
     training: Training = Training(),
     splits: Splits = Splits(),
@@ -41,16 +41,17 @@ def train(
         arch: for example mobilenet_v1x0.5@160; auto takes what is installed with published weights.
         training: how it is trained.
         splits: shares held out where the data does not say.
-        labels: use no more than so many labels; 0 uses all.
-        seed: of everything random.
+        labels: use only so many labels besides those of the test split; 0 uses all.
+        seed: what all randomness follows from.
 
     Raises:
         UserError: the data, the architecture or the directory cannot be used.
     """
-    value = choose_arch(arch, data)
+    source = str(data)
+    value = choose_arch(arch, source)
     with Run.open(out) as run:
-        ready = prepare(run, data, None, labels, splits, value.resolution, seed)
-        asked = {"study": "train", "data": data, "arch": str(value), "labels": labels, "seed": seed}
+        ready = prepare(run, source, None, labels, splits, value.resolution, seed)
+        asked = {"study": "train", "data": source, "arch": str(value), "labels": labels, "seed": seed}
         write_json(run.path / "recipe.json", {**asked, "training": training, "splits": splits})
         trained = run.stage(
             "model",

@@ -1,0 +1,113 @@
+"""One supervised run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eyas
+from eyas.arch.parse import parse
+from eyas.cli import main
+from eyas.recipe import Augment, Splits, Training
+from eyas.run import Run, read_json
+from eyas.studies.learning import supervised
+from eyas.studies.prepare import prepare
+from eyas.studies.train import choose_arch
+from tests.scenes import write_scenes
+from tests.studies.conftest import contents
+
+LESSON = Training(
+    epochs=1, min_steps=12, batch=16, rate=0.01, norm_momentum=0.3, checkpoint_every=5, augment=Augment(operations=0, crop=1.0)
+)
+WORDS = ("--arch", "mobilenet_v1x0.25@32", "--training.epochs", "0.1", "--training.min_steps", "4", "--training.batch", "8")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("train") / "data", 10)
+
+
+class TestTrain:
+    def test_leaves_a_model_and_says_how_good_it_is(self, data, tmp_path, capsys):
+        run = tmp_path / "run"
+        assert main(["train", str(data), "--out", str(run), *WORDS]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith("mobilenet_v1x0.25@32: test accuracy ")
+        assert first.endswith(" on 4 images")
+        assert second == f"run  {run}"
+        assert (run / "model" / "model.safetensors").exists()
+        assert [json.loads(line)["step"] for line in (run / "model" / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+    def test_the_same_again_changes_nothing(self, data, tmp_path, capsys):
+        run = tmp_path / "run"
+        assert main(["train", str(data), "--out", str(run), *WORDS]) == 0
+        before = {name: content for name, (_, content) in contents(run).items()}
+        assert main(["train", str(data), "--out", str(run), *WORDS, "--json"]) == 0
+        assert {name: content for name, (_, content) in contents(run).items()} == before
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (found["arch"], found["test"]["images"]) == ("mobilenet_v1x0.25@32", 4)
+        assert 0 <= found["test"]["low"] <= found["test"]["value"] <= found["test"]["high"] <= 1
+
+    def test_the_seed_decides_the_weights(self, data, tmp_path):
+        weights = {}
+        for out, seed in (("first", 0), ("again", 0), ("other", 1)):
+            eyas.train(str(data), str(tmp_path / out), arch="mobilenet_v1x0.25@32", training=LESSON, seed=seed)
+            weights[out] = (tmp_path / out / "model" / "model.safetensors").read_bytes()
+        assert weights["first"] == weights["again"] != weights["other"]
+
+    def test_with_fewer_labels(self, data, tmp_path):
+        eyas.train(data, tmp_path / "run", arch="mobilenet_v1x0.25@32", labels=8, training=LESSON)
+        splits = read_json(tmp_path / "run" / "data" / "audit.json")["splits"]
+        assert (splits["train"] + splits["validation"], splits["test"]) == (8, 4)
+
+    def test_a_loss_that_explodes_is_told(self, data, tmp_path, capsys):
+        words = (*WORDS, "--training.rate", "1e30", "--training.clip", "0", "--training.optimizer", "sgd")
+        assert main(["train", str(data), "--out", str(tmp_path / "run"), *words]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told.startswith("eyas train: training: the loss is not finite at step ")
+        assert told.endswith("; lower training.rate or set training.clip")
+
+
+class TestCheckpoints:
+    def test_training_goes_on_from_one_to_the_same_end(self, data, tmp_path, monkeypatch):
+        with Run.open(tmp_path / "run") as run:
+            ready = prepare(run, str(data), None, 0, Splits(), 32, 0)
+        whole, cut = tmp_path / "whole", tmp_path / "cut"
+        for folder in (whole, cut):
+            folder.mkdir()
+        arch = parse("mobilenet_v1x0.25@32")
+        expected = supervised(whole, "whole", arch, ready, LESSON, 0)
+
+        def stop(*_: object) -> np.ndarray:
+            raise KeyboardInterrupt
+
+        for moment in ("eyas.studies.learning.answers", "eyas.studies.learning.save_network"):
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(moment, stop)
+                supervised(cut, "cut", arch, ready, LESSON, 0)
+        assert supervised(cut, "cut", arch, ready, LESSON, 0) == expected
+        assert contents_of(cut) == contents_of(whole)
+
+
+class TestArch:
+    def test_small_pictures_keep_a_large_map(self, data):
+        assert str(choose_arch("auto", str(data))) == "mobilenet_v1x0.5@32/8"
+
+    def test_larger_ones_take_published_weights(self, tmp_path):
+        data = write_scenes(tmp_path / "data", 2, side=140)
+        assert choose_arch("auto", str(data)).resolution == 128
+        assert choose_arch("auto", str(data)).name in ("efficientnet_lite0", "mobilenet_v1")
+
+    def test_what_cannot_be_decoded_is_told(self, tmp_path, capsys):
+        for name in ("a", "b"):
+            (tmp_path / "data" / name).mkdir(parents=True)
+            (tmp_path / "data" / name / "image.png").write_text("text")
+        assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("eyas train: none of 2 images in")
+        assert not (tmp_path / "run").exists()
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, (_, content) in contents(folder).items()}
