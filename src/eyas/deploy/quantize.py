@@ -1,18 +1,9 @@
 """Int8 ONNX: the float32 graph with eight-bit weights and activations, calibrated on training images.
 
-What was measured with EfficientNet-Lite0 at 128 px, exported once and quantized in several ways, as the share of images
-on which the int8 file gives the float32 file's answer; two classes are solar cells after a short fine-tuning (1,984
-images), 1,000 are ImageNet's on the same photographs, where most answers are close calls (800 images; the percentile
-and the entropy there from 128 calibration images, all else from 256):
-
-    way                                              2 classes  1,000 classes
-    one scale a tensor                                   70.5 %         16.4 %
-    one scale a channel, range by smallest and largest   95.9 %         76.8 %
-    the same, range by the 99.999th percentile           95.6 %         77.3 %
-    the same, range by entropy                           95.9 %         77.4 %
-    smallest and largest, with biases corrected          96.5 %         88.5 %
-
-So the ranges hardly matter and the weights' rounding does: the plain ranges are taken, and the biases corrected.
+Of the ways that were tried on EfficientNet-Lite0, one scale a tensor loses most answers; with one scale a channel it hardly
+matters how the ranges are found (smallest and largest value, percentile or entropy), because what hurts is the rounding of
+the weights. So the plain ranges are taken, and the biases corrected by what the rounding moves the mean of each channel
+(benchmarks/int8.py; benchmarks/results/int8.json).
 """
 
 from collections.abc import Sequence
@@ -44,7 +35,7 @@ if TYPE_CHECKING:
 WEIGHTED = {"Conv": (0, 2, 3), "Gemm": (0,)}  # what holds weights, and all axes of its input but the channels
 # What holds weights, and what lies between them in an integer network. Scaling the input, the gates of SiLU and of
 # squeeze-and-excitation, and the softmax stay float: they have no weights to save, and with integer gates
-# EfficientNet-B0 was no faster than in float32 (5.2 to 6.3 ms against 5.1 to 5.3, one thread).
+# EfficientNet-B0 was no faster than in float32.
 INTEGER = (*WEIGHTED, "Add", "Clip", "Relu")
 CALIBRATION = 256  # images; 64 and 128 gave the same agreement within a point
 

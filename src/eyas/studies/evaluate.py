@@ -13,7 +13,6 @@ from eyas.data.readers import read
 from eyas.data.store import build, open_store
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
-from eyas.progress import say
 from eyas.studies.learning import confusion, correct, probabilities
 from eyas.studies.model import find_model
 from eyas.studies.prepare import side_of
@@ -63,8 +62,6 @@ def evaluate(
             raise UserError(
                 f"no image of {data} can be used: {len(built.refused)} unreadable, {len(built.store)} seen in training"
             )
-        if len(fresh) < len(built.store):
-            say(f"{len(built.store) - len(fresh)} images of {data} were seen in training and are left out")
         labels = dict(zip(manifest.column("id"), manifest.column("label"), strict=True))
         truth = [labels[built.store.ids[row]] for row in fresh]
         examples = Examples(built.store, np.array(fresh, dtype=np.int64), one_hot(truth, classes), labelled=True)
