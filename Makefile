@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # The main job on real images: 400 labelled solar cells, the other 1,568 training cells as the pile, 2 MB for the model.
 demo: .venv/.demo
-	$(BIN)/eyas fit elpv --labels 400 --budget "size<=2MB" --training.min_steps 120 --distillation.epochs 4 --out runs/demo
+	$(BIN)/eyas fit elpv --labels 400 --budget "size<=2MB" --arch efficientnet_lite0@112 --training.min_steps 110 --distillation.epochs 4 --out runs/demo
 
 # One thread a process and a process a core: small networks gain nothing from more.
 test: .venv/.dev
