@@ -6,7 +6,7 @@ The network is the published one at 128 px with its 1,000 ImageNet classes; aske
 most of its answers are close calls, so that a small error shows. 128 photographs of the training split choose the ranges,
 400 of the test split are asked. Nothing is timed: the figures do not depend on what else the machine does.
 
-"Bias correction" is what Eyas ships, made by its own functions; they also leave out zero points, 3 % of the file. The
+The bias correction is what Eyas ships, made by its own functions; they also leave out zero points, 3 % of the file. The
 other ways are onnxruntime's quantizer on the same graph and kinds of nodes. Its entropy has 128 bins for 128 steps unless
 told otherwise, which leaves nothing to choose (the ranges are MinMax's), and here 1,024.
 """
@@ -50,13 +50,13 @@ from eyas.studies.proof import accuracy
 ARCH = "efficientnet_lite0@128"
 CALIBRATION, ASKED = 128, 400
 CLASSES = [str(number) for number in range(1000)]
-SHIPPED = "per channel, MinMax, bias correction"
+SHIPPED = "per channel MinMax + bias correction"
 # One scale a channel or a tensor, how the ranges of activations are found, and the calibrator's options.
 WAYS: dict[str, tuple[bool, CalibrationMethod, dict[str, float]]] = {
-    "per tensor, MinMax": (False, CalibrationMethod.MinMax, {}),
-    "per channel, MinMax": (True, CalibrationMethod.MinMax, {}),
-    "per channel, percentile": (True, CalibrationMethod.Percentile, {"num_bins": 2048, "percentile": 99.999}),
-    "per channel, entropy": (True, CalibrationMethod.Entropy, {"num_bins": 1024, "num_quantized_bins": 128}),
+    "per tensor MinMax": (False, CalibrationMethod.MinMax, {}),
+    "per channel MinMax": (True, CalibrationMethod.MinMax, {}),
+    "per channel percentile": (True, CalibrationMethod.Percentile, {"num_bins": 2048, "percentile": 99.999}),
+    "per channel entropy": (True, CalibrationMethod.Entropy, {"num_bins": 1024, "num_quantized_bins": 128}),
 }
 CASES = (*WAYS, SHIPPED)
 

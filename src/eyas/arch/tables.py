@@ -15,11 +15,11 @@ MOBILENET_V1 = Arch(
     source="MobileNets (1704.04861), Table 1",
     stages=(
         #     op         k  s     c  n
-        Stage(conv, 3, 2, 32),
-        Stage(separable, 3, 1, 64),
-        Stage(separable, 3, 2, 128, 2),
-        Stage(separable, 3, 2, 256, 2),
-        Stage(separable, 3, 2, 512, 6),
+        Stage(conv,      3, 2,   32),
+        Stage(separable, 3, 1,   64),
+        Stage(separable, 3, 2,  128, 2),
+        Stage(separable, 3, 2,  256, 2),
+        Stage(separable, 3, 2,  512, 6),
         Stage(separable, 3, 2, 1024, 2),
     ),
 )
@@ -55,12 +55,12 @@ EFFICIENTNET_B0 = Arch(
     top1=77.1,
     source="EfficientNet (1905.11946), Table 1",
     stages=(
-        #     op      k  s    c  n  expand squeeze
-        Stage(conv, 3, 2, 32),
-        Stage(mbconv, 3, 1, 16, 1, 1, 1 / 4),
-        Stage(mbconv, 3, 2, 24, 2, 6, 1 / 4),
-        Stage(mbconv, 5, 2, 40, 2, 6, 1 / 4),
-        Stage(mbconv, 3, 2, 80, 3, 6, 1 / 4),
+        #     op      k  s    c  n expand squeeze
+        Stage(conv,   3, 2,  32),
+        Stage(mbconv, 3, 1,  16, 1, 1, 1 / 4),
+        Stage(mbconv, 3, 2,  24, 2, 6, 1 / 4),
+        Stage(mbconv, 5, 2,  40, 2, 6, 1 / 4),
+        Stage(mbconv, 3, 2,  80, 3, 6, 1 / 4),
         Stage(mbconv, 5, 1, 112, 3, 6, 1 / 4),
         Stage(mbconv, 5, 2, 192, 4, 6, 1 / 4),
         Stage(mbconv, 3, 1, 320, 1, 6, 1 / 4),
