@@ -1,9 +1,9 @@
 """Int8 ONNX: the float32 graph with eight-bit weights and activations, calibrated on training images.
 
-Of the ways that were tried on EfficientNet-Lite0, one scale a tensor loses most answers; with one scale a channel it hardly
-matters how the ranges are found (smallest and largest value, percentile or entropy), because what hurts is the rounding of
-the weights. So the plain ranges are taken, and the biases corrected by what the rounding moves the mean of each channel
-(benchmarks/int8.py; benchmarks/results/int8.json).
+Of the ways that were tried on EfficientNet-Lite0 (benchmarks/int8.py), one scale a tensor loses most answers. With one scale
+a channel, ranges by the smallest and largest value do as well as by percentile, and better than by entropy: what hurts is
+the rounding of the weights. So the plain ranges are taken, and the biases corrected by what the rounding moves the mean of
+each channel.
 """
 
 from collections.abc import Sequence
