@@ -100,7 +100,7 @@ def _run(command: Command, name: str, words: list[str]) -> int:
 
 
 def _settle() -> None:
-    """Set this process up for training, before torch is loaded (figures: docs/log.md, 2026-11-22).
+    """Set this process up for training, before torch is loaded (docs/log.md, 2026-11-22).
 
     Threads that wait should spin only briefly: with the runtime's default they starve each other as soon as another
     process works on the machine. And memory of large activations should stay with the process from step to step.

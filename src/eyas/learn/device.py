@@ -22,7 +22,7 @@ def choose() -> Device:
     """The accelerator when there is one; bfloat16 where there are matrix units for it.
 
     A processor with bfloat16 vectors but no matrix units (AVX-512 BF16 without AMX) was slower in bfloat16 than in
-    float32 on EfficientNet-Lite0: 46 against 69 images a second (docs/log.md).
+    float32 on the EfficientNets (benchmarks/train_step.py).
     """
     if torch.cuda.is_available():
         return Device("cuda", torch.cuda.is_bf16_supported())
