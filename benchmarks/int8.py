@@ -6,7 +6,7 @@ The network is the published one at 128 px with its 1,000 ImageNet classes; aske
 most of its answers are close calls, so that a small error shows. 128 photographs of the training split choose the ranges,
 400 of the test split are asked. Nothing is timed: the figures do not depend on what else the machine does.
 
-The bias correction is what Eyas ships, made by its own functions; they also leave out zero points, 3 % of the file. The
+The bias correction is what Eyas ships, made by its own functions; they also leave out zero points that are all zero. The
 other ways are onnxruntime's quantizer on the same graph and kinds of nodes. Its entropy has 128 bins for 128 steps unless
 told otherwise, which leaves nothing to choose (the ranges are MinMax's), and here 1,024.
 """

@@ -13,6 +13,7 @@ from torch import nn
 
 from eyas.cli import main
 from eyas.deploy import onnx, quantize
+from eyas.nn.build import Network
 from tests.images import hostile
 from tests.scenes import write_scenes
 
@@ -56,6 +57,8 @@ def each_export_once() -> Iterator[None]:
     export = onnx.exported
 
     def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> Any:
+        if not isinstance(network, Network):  # a fake of another room's tests in this process
+            return export(network, classes, resolution)
         state = [tensor.cpu().numpy() for tensor in network.state_dict().values()]
         key = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in state))
         key.update(repr((str(network.arch), tuple(classes), resolution)).encode())

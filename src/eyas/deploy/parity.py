@@ -64,7 +64,7 @@ CONTRACTS: dict[Precision, Contract] = {
     # The same arithmetic in another order: 1e-5 between two processors; the rest of the 0.02 is for a network that was
     # asked on a GPU, whose convolutions may round to ten bits. Anything beyond that is another preprocessing or a wrong weight.
     "float32": Contract(min_agreement=0.99, max_gap=0.02, max_drop=0.005),
-    # Eight bits move single probabilities by 0.3 and more where the network is unsure, without harm: no limit on the gap.
+    # Eight bits move single probabilities far where the network is unsure, without harm: no limit on the gap.
     # A sound file of a trained classifier differs on a few close calls in a hundred; one scale a tensor, which is known to
     # break depthwise networks, on far more (benchmarks/int8.py). 90 % and two points lie between.
     "int8": Contract(min_agreement=0.90, max_gap=1.0, max_drop=0.02),

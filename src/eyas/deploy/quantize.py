@@ -37,7 +37,7 @@ WEIGHTED = {"Conv": (0, 2, 3), "Gemm": (0,)}  # what holds weights, and all axes
 # squeeze-and-excitation, and the softmax stay float: they have no weights to save, and with integer gates
 # EfficientNet-B0 was no faster than in float32.
 INTEGER = (*WEIGHTED, "Add", "Clip", "Relu")
-CALIBRATION = 256  # images; 64 and 128 gave the same agreement within a point
+CALIBRATION = 256  # images
 
 
 class OnnxInt8:
@@ -119,7 +119,7 @@ def _shift(weight: Float32[np.ndarray, "o *rest"], mean: Float[np.ndarray, "i"],
 
 
 def _drop_zeros(model: "ModelProto") -> None:
-    """Leave out the zero points of kernels and their biases: all are 0, which is what a missing one means. 3 % of the file.
+    """Leave out the zero points of kernels and their biases: all are 0, which is what a missing one means.
 
     A Gemm keeps its own: without them onnxruntime 1.31 computes it in float. Convolutions stay integer either way.
     """

@@ -54,7 +54,16 @@ class Data:
         return self.manifest.flips if asked == "auto" else asked
 
 
-def prepare(run: Run, data: str, unlabeled: str | None, labels: int, splits: Splits, resolution: int, seed: int) -> Data:
+def prepare(
+    run: Run,
+    data: str,
+    unlabeled: str | None,
+    labels: int,
+    splits: Splits,
+    resolution: int,
+    seed: int,
+    hidden_joins_pile: bool = True,
+) -> Data:
     """Read, decode, check and split; done once a run.
 
     Raises:
@@ -66,7 +75,7 @@ def prepare(run: Run, data: str, unlabeled: str | None, labels: int, splits: Spl
     pile = read_pile(unlabeled) if unlabeled else None
     if labels:
         manifest, hidden = checks.limit_labels(manifest, labels, seed)
-        if len(hidden):
+        if len(hidden) and hidden_joins_pile:
             pile = hidden if pile is None else pile.concat(hidden)
     side = side_of(resolution)
 

@@ -50,7 +50,7 @@ def train(
     source = str(data)
     value = choose_arch(arch, source)
     with Run.open(out) as run:
-        ready = prepare(run, source, None, labels, splits, value.resolution, seed)
+        ready = prepare(run, source, None, labels, splits, value.resolution, seed, hidden_joins_pile=False)
         asked = {"study": "train", "data": source, "arch": str(value), "labels": labels, "seed": seed}
         write_json(run.path / "recipe.json", {**asked, "training": training, "splits": splits})
         trained = run.stage(
