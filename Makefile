@@ -22,6 +22,7 @@ check: .venv/.dev
 	$(BIN)/mkdocs build --strict --quiet
 
 docs: .venv/.dev
+	$(BIN)/python docs/architectures.py
 	$(BIN)/mkdocs serve
 
 bench: .venv/.dev

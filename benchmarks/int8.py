@@ -42,7 +42,7 @@ from eyas.deploy.measure import machine
 from eyas.deploy.onnx import BATCH, INPUT, Images, exported, packed, quiet, session
 from eyas.deploy.quantize import INTEGER, quantized
 from eyas.nn.build import build
-from eyas.nn.weights import load_published
+from eyas.nn.published import installed, load
 from eyas.run import write_json
 from eyas.studies.prepare import side_of
 from eyas.studies.proof import accuracy
@@ -82,7 +82,7 @@ def photographs(split: Split, count: int, resolution: int, scratch: Path) -> Ima
 def float_graph() -> onnx.ModelProto:
     arch = parse(ARCH)
     network = build(arch, nn.Linear(arch.features, len(CLASSES)))
-    load_published(network)
+    load(network, installed(arch))
     return exported(network.eval(), CLASSES, arch.resolution)
 
 

@@ -1,6 +1,7 @@
 """Stand-ins that several tests share: a store in memory, a small table, and a problem that is learned in seconds."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from eyas.nn.build import Network, build
 from eyas.recipe import Augment, Training
 
 COLOURS = ("red", "green", "blue")
+Module = TypeVar("Module", bound=nn.Module)
 
 # Everything that EfficientNet-B0 has, in a few thousand weights: expansion, squeeze, shortcuts, a head convolution.
 TINY = Arch(
@@ -23,7 +25,7 @@ TINY = Arch(
     head=32,
     activation="silu",
     padding="same",
-    init="efficientnet",
+    init="fan_out",
     stages=(
         Stage(conv, 3, 2, 16),
         Stage(mbconv, 3, 1, 16, 2, 1, 1 / 2),
@@ -75,8 +77,8 @@ def tiny(training: Training | None = None, seed: int = 0) -> Network:
     return build(TINY, head, chosen.dropout, chosen.drop_path, chosen.norm_momentum, seed)
 
 
-def shaken(network: Network, seed: int = 0) -> Network:
-    """The network with normalisations as they are after training: none of them 1 or 0, in evaluation mode."""
+def shaken(network: Module, seed: int = 0) -> Module:
+    """A network, ours or another's, with normalisations as they are after training: none of them 1 or 0, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

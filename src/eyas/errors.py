@@ -23,3 +23,8 @@ class ContractError(EyasError):
     """The run did its work, and the result does not hold what was promised."""
 
     exit_code = 1
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the traceback that some errors carry in their text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -47,7 +47,7 @@ class TestSeen:
             ready = prepare(run, str(data), str(pile), 0, Splits(), 32, 0)
             assert ready.findings["pile"]["equal_to_test"] == 4
             (out / "model").mkdir()
-            network = start(parse("mobilenet_v1x0.25@32"), ready.classes, Training(), 0)
+            network = start(parse("mobilenet_v1x0.25@32")).network(ready.classes, Training(), 0)
             save_network(network, out / "model" / "model.safetensors", ready.classes)
         found = eyas.evaluate(out, data)
         assert (found.accuracy.images, found.seen) == (4, 16)

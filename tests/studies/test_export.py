@@ -4,11 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from torch import nn
 
 import eyas
 from eyas.cli import main
 from eyas.deploy.target import Artifact
+from eyas.errors import UserError
+from eyas.nn.build import build
+from eyas.nn.published import find, load
+from eyas.nn.weights import load_network
+from eyas.recipe import Training
 from eyas.run import ATTIC
+from tests.fakes import pictures
+from tests.scenes import write_scenes
 from tests.studies.conftest import contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fit")]
@@ -53,6 +63,52 @@ class TestExport:
         assert told.startswith(f"eyas export: exported to {run / 'artifacts'}, but not fit to ship: onnx: size ")
         assert told.endswith(" is over 350KB")
         assert shown.out == ""
+
+
+class TestTimm:
+    def test_writes_what_timm_opens_and_answers_alike(self, published_run, capsys):
+        assert main(["export", str(published_run), "--to", "timm"]) == 0
+        assert "agrees with the trained network on 100.0%" in capsys.readouterr().out
+        folder = published_run / "artifacts" / "timm"
+        model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        network, classes = load_network(published_run / "model" / "model.safetensors")
+        images = pictures(3, 32)
+        about = model.pretrained_cfg
+        mean, std = (torch.tensor(about[name]).view(3, 1, 1) for name in ("mean", "std"))
+        with torch.no_grad():
+            theirs = model((images.permute(0, 3, 1, 2) / 255 - mean) / std)
+            torch.testing.assert_close(theirs, network(images), rtol=1e-4, atol=1e-4)
+        assert model.num_classes == len(classes)
+        assert (about["interpolation"], about["crop_mode"], about["crop_pct"]) == ("bicubic", "squash", 1.0)
+
+    def test_comes_back_as_weights(self, published_run):
+        eyas.export(published_run, to=["timm"])
+        found = find(str(published_run / "artifacts" / "timm"))
+        network, classes = load_network(published_run / "model" / "model.safetensors")
+        assert found is not None
+        assert str(found.arch) == str(network.arch) == "mobilenet_v2x0.35@32"
+        again = build(found.arch, nn.Linear(found.arch.features, len(classes)))
+        load(again, found)
+        ours, theirs = again.state_dict(), network.state_dict()
+        assert [name for name in ours if not torch.allclose(ours[name], theirs[name])] == []
+
+    def test_a_width_that_timm_has_not_is_refused(self, reference, copy_of):
+        with pytest.raises(UserError, match=r"^timm has no mobilenet_v1x0\.\S+: it has each table at its published depth"):
+            eyas.export(copy_of(reference), to=["timm"])
+
+    def test_the_budget_is_not_about_it(self, published_run):
+        eyas.export(published_run, to=["timm"], budget="size<=1KB")
+        assert Artifact.load(published_run / "artifacts" / "timm").status == "accepted"
+
+
+@pytest.fixture(scope="module")
+def published_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of a network whose width timm has, too."""
+    folder = tmp_path_factory.mktemp("timm")
+    data = write_scenes(folder / "data", 10)
+    brief = Training(epochs=0.1, min_steps=3, batch=8)
+    eyas.train(data, folder / "run", arch="mobilenet_v2x0.35@32", training=brief)
+    return folder / "run"
 
 
 class TestRefused:

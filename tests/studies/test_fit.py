@@ -150,7 +150,8 @@ class TestRefused:
             shown = capsys.readouterr()
             assert shown.out == ""
             *before, sentence = shown.err.splitlines()
-            assert all(line.startswith("✓") or line.endswith(": done before, kept") for line in before)
+            news = ("✓", "the images are small: ")
+            assert all(line.startswith(news) or line.endswith(": done before, kept") for line in before)
             assert sentence.startswith("eyas fit: ")
             return sentence.removeprefix("eyas fit: ")
 

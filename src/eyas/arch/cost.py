@@ -1,10 +1,10 @@
-"""What a network costs, from its value alone: MAdds, parameters, activation memory."""
+"""What a network costs, from its value alone: MAdds, parameters, activation memory, bytes moved."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from eyas.arch.spec import Arch, Block, Layer, blocks, layers
+from eyas.arch.layer import Layer
+from eyas.arch.spec import Arch, after_pooling, layers, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,33 +13,49 @@ class Cost:
 
     `madds`: multiply-adds (not FLOPs, which are twice that). `params`: all trainable parameters. `weights`: kernels
     only, the MobileNets paper's count. `peak_activation_bytes`: the most that must be alive at once, one byte an
-    element (int8); four times that in float32.
+    element (int8), four times that in float32; `None` where it is not known.
     """
 
     madds: int
     params: int
     weights: int
-    peak_activation_bytes: int
+    peak_activation_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one group of layers costs."""
+    """What one group of layers costs.
+
+    `moved`: bytes read and written, one an element (int8; four times that in float32): each layer's input, weights and
+    output, as if no cache held any of them.
+    """
 
     group: str
     madds: int
     params: int
     layers: int
+    moved: int
+
+    @property
+    def intensity(self) -> float:
+        """MAdds a byte moved: the roofline model's arithmetic intensity (in FLOPs it is twice that), for int8."""
+        return self.madds / self.moved
 
 
 def cost(arch: Arch, classes: int = 1000) -> Cost:
     """Cost of `arch` with a classifier of `classes` (0: without one)."""
-    madds = params = weights = 0
-    for _, layer in layers(arch, classes):
+    madds = params = weights = peak = pooled = 0
+    for made, count in placed(arch):
+        madds += count * made.madds
+        params += count * made.params
+        weights += count * made.weights
+        peak = max(peak, made.peak)
+        pooled = made.block.outputs
+    for layer in after_pooling(arch, pooled, classes):
         madds += layer.madds
         params += layer.params
         weights += layer.weights
-    return Cost(madds, params, weights, max(_peak(block) for block in blocks(arch)))
+    return Cost(madds, params, weights, peak)
 
 
 def breakdown(arch: Arch, by: Literal["layer", "type", "stage"], classes: int = 1000) -> list[Share]:
@@ -54,7 +70,7 @@ def breakdown(arch: Arch, by: Literal["layer", "type", "stage"], classes: int = 
             case "stage":
                 key = f"stage {stage}" if layer.kind != "linear" else "classifier"
         groups.setdefault(key, []).append(layer)
-    return [Share(group, _total(of, "madds"), _total(of, "params"), len(of)) for group, of in groups.items()]
+    return [_share(group, of) for group, of in groups.items()]
 
 
 def type_of(layer: Layer) -> str:
@@ -66,19 +82,13 @@ def type_of(layer: Layer) -> str:
             return f"Conv DW {layer.kernel}x{layer.kernel}"
         case "squeeze":
             return "Squeeze-excitation"
+        case "pool":
+            return f"Max pool {layer.kernel}x{layer.kernel}"
         case "linear":
             return "Fully Connected"
 
 
-def _total(of: Iterable[Layer], name: str) -> int:
-    return sum(getattr(layer, name) for layer in of)
-
-
-def _peak(block: Block) -> int:
-    """Elements alive at the block's widest layer: its input, its output and, around it, the shortcut."""
-    first = block.layers[0]
-    shortcut = first.inputs * first.size**2 if block.residual else 0
-    return max(
-        layer.inputs * layer.size**2 + layer.outputs * layer.output_size**2 + (shortcut if index else 0)
-        for index, layer in enumerate(block.layers)
-    )
+def _share(group: str, of: list[Layer]) -> Share:
+    madds, params = sum(layer.madds for layer in of), sum(layer.params for layer in of)
+    moved = sum(layer.input_elements + layer.params + layer.output_elements for layer in of)
+    return Share(group, madds, params, len(of), moved)

@@ -2,9 +2,11 @@
 
 import difflib
 import re
+from dataclasses import asdict, replace
+from typing import Any
 
 from eyas.arch.scale import at, deeper, strided, wider
-from eyas.arch.spec import Arch
+from eyas.arch.spec import Arch, Preprocessing
 from eyas.arch.tables import ARCHS
 from eyas.errors import UserError
 
@@ -13,6 +15,9 @@ _FORM = re.compile(
     rf"(?P<name>[a-z][a-z0-9_]*?)(?:x(?P<width>{_NUMBER}))?(?:d(?P<depth>{_NUMBER}))?"
     r"(?:@(?P<resolution>\d{1,9}))?(?:/(?P<stride>\d{1,9}))?"
 )
+
+# What implementations of one table disagree on: weights fit only what they were trained with.
+DIALECT = ("activation", "padding", "norm_eps", "preprocessing")
 
 
 def parse(text: str) -> Arch:
@@ -29,7 +34,7 @@ def parse(text: str) -> Arch:
         )
     name = form["name"]
     if name not in ARCHS:
-        near = difflib.get_close_matches(name, ARCHS, n=3, cutoff=0.4) or sorted(ARCHS)
+        near = difflib.get_close_matches(name, ARCHS, n=3, cutoff=0.0)
         raise UserError(f"no architecture is named {name!r}; did you mean {' or '.join(near)}?")
     arch = ARCHS[name]
     if form["width"]:
@@ -41,3 +46,30 @@ def parse(text: str) -> Arch:
     if form["resolution"]:
         arch = at(arch, int(form["resolution"]))
     return arch
+
+
+def described(arch: Arch) -> dict[str, Any]:
+    """An architecture as JSON: its text, and beside it where its weights' implementation departs from the table."""
+    table = ARCHS.get(arch.name, arch)
+    own = {name: value for name in DIALECT if (value := getattr(arch, name)) != getattr(table, name)}
+    if "preprocessing" in own:
+        own["preprocessing"] = asdict(own["preprocessing"])
+    return {"arch": str(arch)} | own
+
+
+def from_description(facts: dict[str, Any]) -> Arch:
+    """The architecture that was described.
+
+    Raises:
+        UserError: its text is none.
+        KeyError, TypeError: `facts` were not written by `described`.
+    """
+    own = {name: facts[name] for name in DIALECT if name in facts}
+    if given := own.get("preprocessing"):
+        own["preprocessing"] = Preprocessing(**given | {name: tuple(given[name]) for name in ("mean", "std")})
+    return replace(parse(facts["arch"]), **own)
+
+
+def like(arch: Arch, model: Arch) -> Arch:
+    """`arch` in the dialect of `model` where both are of one table, so that it can take over weights."""
+    return replace(arch, **{name: getattr(model, name) for name in DIALECT}) if arch.name == model.name else arch

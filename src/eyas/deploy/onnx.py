@@ -36,6 +36,7 @@ class Onnx:
 
     precision: Precision = "float32"
     file = "model.onnx"
+    runs_on_devices = True
 
     def build(
         self,
@@ -45,10 +46,10 @@ class Onnx:
         classes: Sequence[str],
         resolution: int,
         calibration: Images | None,  # noqa: ARG002 - weights that stay float32 need none
-    ) -> tuple[bytes, dict[str, Any]]:
+    ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The model file, and what it was made with."""
         model = exported(network, classes, resolution)
-        return packed(model, arch, classes, resolution), made_with()
+        return {self.file: packed(model, arch, classes, resolution)}, made_with()
 
     def open(self, path: Path, threads: int) -> Predictor:
         """The file behind onnxruntime."""

@@ -45,6 +45,7 @@ class OnnxInt8:
 
     precision: Precision = "int8"
     file = "model.onnx"
+    runs_on_devices = True
 
     def build(
         self,
@@ -54,7 +55,7 @@ class OnnxInt8:
         classes: Sequence[str],
         resolution: int,
         calibration: Images | None,
-    ) -> tuple[bytes, dict[str, Any]]:
+    ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The model file, and what it was made with; at most 256 evenly spaced calibration images are used.
 
         Raises:
@@ -67,7 +68,7 @@ class OnnxInt8:
         images = calibration[_spaced(len(calibration))]
         model = quantized(exported(network, classes, resolution), images)
         facts = {**made_with(), "quantizer": runtime(), "calibration_images": len(images)}
-        return packed(model, arch, classes, resolution), facts
+        return {self.file: packed(model, arch, classes, resolution)}, facts
 
     def open(self, path: Path, threads: int) -> Predictor:
         """The file behind onnxruntime."""

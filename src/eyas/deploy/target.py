@@ -16,6 +16,7 @@ from eyas import __version__
 from eyas.deploy.onnx import Onnx
 from eyas.deploy.parity import Precision, Predictor
 from eyas.deploy.quantize import OnnxInt8
+from eyas.deploy.timm import Timm
 from eyas.errors import UserError
 from eyas.run import read_json, write_atomic, write_json
 
@@ -29,11 +30,15 @@ class Target(Protocol):
 
     precision: Precision
     file: str
+    runs_on_devices: bool
 
     def build(
         self, network: nn.Module, *, arch: str, classes: Sequence[str], resolution: int, calibration: np.ndarray | None
-    ) -> tuple[bytes, dict[str, Any]]:
-        """The model file (uint8 [n, resolution, resolution, 3] in, probabilities out), and what it was made with."""
+    ) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The files by name, the model among them as `file`, and what they were made with.
+
+        The model takes uint8 [n, resolution, resolution, 3] and gives probabilities.
+        """
         ...
 
     def open(self, path: Path, threads: int) -> Predictor:
@@ -48,7 +53,11 @@ class Target(Protocol):
 TARGETS: dict[str, Target] = {
     "onnx": Onnx(),
     "onnx-int8": OnnxInt8(),
+    "timm": Timm(),
 }
+
+# Those that a budget is about: `eyas fit` chooses among them and makes them all.
+DEVICE_TARGETS = tuple(name for name, target in TARGETS.items() if target.runs_on_devices)
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ def export(
     if target not in TARGETS:
         raise UserError(f"no export target {target!r}; there are {', '.join(TARGETS)}")
     format_ = TARGETS[target]
-    content, made_with = format_.build(network, arch=arch, classes=classes, resolution=resolution, calibration=calibration)
+    files, made_with = format_.build(network, arch=arch, classes=classes, resolution=resolution, calibration=calibration)
     artifact = Artifact(
         folder=Path(folder),
         target=target,
@@ -176,8 +185,8 @@ def export(
         classes=tuple(classes),
         resolution=resolution,
         file=format_.file,
-        bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(files[format_.file]),
+        sha256=hashlib.sha256(files[format_.file]).hexdigest(),
         eyas=__version__,
         made_with=made_with,
     )
@@ -185,7 +194,8 @@ def export(
         artifact.folder.mkdir(parents=True, exist_ok=True)
         # The facts go first and come last: killed in between, the folder is no artifact rather than a wrong one.
         (artifact.folder / FACTS).unlink(missing_ok=True)
-        write_atomic(artifact.path, content)
+        for name, content in files.items():
+            write_atomic(artifact.folder / name, content)
         artifact.save()
     except OSError as error:
         raise UserError(f"cannot write an artifact to {folder}: {error.strerror}; give a directory you may write") from None

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.arch.spec import Activation, Arch, Block, Layer, Padding
+from eyas.arch.layer import Activation, Block, Layer
+from eyas.arch.spec import Arch, Padding
 
 Map = Float[Tensor, "n _ _ _"]  # channels and sides change from layer to layer
 
@@ -43,12 +44,14 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         self.layer = layer
         self.reduce = nn.Conv2d(layer.inputs, layer.hidden, 1)
+        self.activation = activation(layer.activation)
         self.expand = nn.Conv2d(layer.hidden, layer.outputs, 1)
+        self.gate = nn.Sigmoid() if layer.gate == "sigmoid" else nn.Hardsigmoid()
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """[n, c, h, w] to the same shape."""
         squeezed = x.mean((2, 3), keepdim=True)
-        return x * torch.sigmoid(self.expand(functional.silu(self.reduce(squeezed))))
+        return x * self.gate(self.expand(self.activation(self.reduce(squeezed))))
 
 
 Weighted = ConvNorm | SqueezeExcite
@@ -62,26 +65,25 @@ class BlockModule(nn.Module):
         self.stage = block.stage
         self.residual = block.residual
         self.drop_path = drop_path
-        self.layers = nn.ModuleList(
-            SqueezeExcite(layer) if layer.kind == "squeeze" else ConvNorm(layer, arch.padding, arch.norm_eps, norm_momentum)
-            for layer in block.layers
-        )
+        self.layers = nn.ModuleList(_module(layer, arch, norm_momentum) for layer in block.layers)
+        self.shortcut = _module(block.shortcut, arch, norm_momentum) if block.shortcut else None
+        self.activation = activation(block.activation)
 
     def weighted(self) -> list[Weighted]:
-        """The layers, each of which keeps the `Layer` that it was made from."""
-        return [layer for layer in self.layers if isinstance(layer, ConvNorm | SqueezeExcite)]
+        """The layers with weights, the projection last; each keeps the `Layer` that it was made from."""
+        return [layer for layer in (*self.layers, self.shortcut) if isinstance(layer, ConvNorm | SqueezeExcite)]
 
     def forward(self, x: Map) -> Map:
         """[n, c, h, w] to [n, c', h / stride, w / stride]."""
-        shortcut = x
+        shortcut = self.shortcut(x) if self.shortcut is not None else x
         for layer in self.layers:
             x = layer(x)
-        if not self.residual:
-            return x
-        if self.training and self.drop_path:
-            kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.drop_path
-            x = x * (kept / (1 - self.drop_path)).to(x.dtype)
-        return shortcut + x
+        if self.residual or self.shortcut is not None:
+            if self.training and self.drop_path:
+                kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.drop_path
+                x = x * (kept / (1 - self.drop_path)).to(x.dtype)
+            x = shortcut + x
+        return self.activation(x)
 
 
 def activation(name: Activation) -> nn.Module:
@@ -95,6 +97,18 @@ def activation(name: Activation) -> nn.Module:
             return nn.ReLU6(inplace=True)
         case "silu":
             return nn.SiLU(inplace=True)
+        case "hard_swish":
+            return nn.Hardswish(inplace=True)
+
+
+def _module(layer: Layer, arch: Arch, norm_momentum: float) -> nn.Module:
+    match layer.kind:
+        case "squeeze":
+            return SqueezeExcite(layer)
+        case "pool":
+            return nn.MaxPool2d(layer.kernel, layer.stride, layer.kernel // 2)
+        case _:
+            return ConvNorm(layer, arch.padding, arch.norm_eps, norm_momentum)
 
 
 def _same(x: Map, kernel: int, stride: int) -> tuple[int, int, int, int]:

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from eyas.arch.spec import Arch, blocks
-from eyas.nn.blocks import BlockModule, Map
+from eyas.nn.blocks import BlockModule, Map, activation
 
 Images = UInt8[Tensor, "n h w 3"]
 
@@ -20,19 +20,22 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, arch: Arch, head: nn.Module, dropout: float = 0.0, drop_path: float = 0.0, norm_momentum: float = 0.1
+        self, arch: Arch, head: nn.Module, dropout: float = 0.0, drop_path: float = 0.0, norm_momentum: float | None = None
     ) -> None:
         super().__init__()
         self.arch = arch
-        self.mean = nn.Buffer(torch.tensor(arch.mean).view(3, 1, 1))
-        self.std = nn.Buffer(torch.tensor(arch.std).view(3, 1, 1))
+        self.mean = nn.Buffer(torch.tensor(arch.preprocessing.mean).view(3, 1, 1))
+        self.std = nn.Buffer(torch.tensor(arch.preprocessing.std).view(3, 1, 1))
         values = blocks(arch)
         last = max(len(values) - 1, 1)
         self.blocks = nn.ModuleList(
             # Survival falls linearly with depth (Noisy Student, section 3.1).
-            BlockModule(block, arch, norm_momentum, drop_path * index / last)
+            BlockModule(block, arch, norm_momentum or arch.norm_momentum, drop_path * index / last)
             for index, block in enumerate(values)
         )
+        self.hidden = nn.Sequential()
+        if arch.hidden:
+            self.hidden = nn.Sequential(nn.Linear(arch.pooled, arch.features), activation(arch.activation))
         self.dropout = nn.Dropout(dropout)
         self.head = head
 
@@ -56,7 +59,7 @@ class Network(nn.Module):
         """Normalised images to the head's answer."""
         for block in self.blocks:
             x = block(x)
-        return self.head(self.dropout(x.mean((2, 3))))
+        return self.head(self.dropout(self.hidden(x.mean((2, 3)))))
 
     def forward(self, images: Images) -> Float[Tensor, "n k"]:
         """Images uint8 [n, h, w, 3] to the head's answer [n, k]."""
@@ -64,9 +67,23 @@ class Network(nn.Module):
 
 
 def build(
-    arch: Arch, head: nn.Module, dropout: float = 0.0, drop_path: float = 0.0, norm_momentum: float = 0.1, seed: int = 0
+    arch: Arch,
+    head: nn.Module,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+    norm_momentum: float | None = None,
+    seed: int = 0,
 ) -> Network:
-    """A network with weights drawn as its paper draws them, from `seed`; in channels-last memory."""
+    """A network with weights drawn as its paper draws them, from `seed`; in channels-last memory.
+
+    Args:
+        arch: what it is.
+        head: from [n, arch.features] to the task's answer.
+        dropout: in front of the head.
+        drop_path: stochastic depth of the last block, less in earlier ones, linearly.
+        norm_momentum: share of a new batch in the running statistics; `None` takes the published one.
+        seed: of the weights.
+    """
     network = Network(arch, head, dropout, drop_path, norm_momentum)
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -82,7 +99,7 @@ def _initialise(module: nn.Conv2d | nn.Linear, arch: Arch, generator: torch.Gene
         # slim/nets/mobilenet_v1.py: truncated normal of 0.09 for every kernel.
         nn.init.trunc_normal_(module.weight, std=0.09, a=-0.18, b=0.18, generator=generator)
     elif isinstance(module, nn.Conv2d):
-        # efficientnet_model.py, conv_kernel_initializer: a depthwise kernel has one output a group.
+        # He et al. 2015; efficientnet_model.py, conv_kernel_initializer: a depthwise kernel has one output a group.
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out), generator=generator)
     else:

@@ -37,10 +37,25 @@ def inherit(narrow: Network, wide: Network) -> None:
         _copy(ours, theirs, kept[source, ours.layer.inputs], writes)
     narrow.mean.copy_(wide.mean)
     narrow.std.copy_(wide.std)
+    if narrow.arch.hidden:
+        writes = _hidden(narrow, wide, writes)
     head, wide_head = narrow.head, wide.head
     if isinstance(head, nn.Linear) and isinstance(wide_head, nn.Linear) and head.out_features == wide_head.out_features:
         head.weight.copy_(wide_head.weight[:, writes])
         head.bias.copy_(wide_head.bias)
+
+
+def _hidden(narrow: Network, wide: Network, source: Tensor) -> Tensor:
+    """The linear layer in front of the classifier; which of its units were kept."""
+    ours, theirs = narrow.hidden[0], wide.hidden[0]
+    assert isinstance(ours, nn.Linear) and isinstance(theirs, nn.Linear)
+    scores = theirs.weight.norm(dim=1)
+    if isinstance(wide.head, nn.Linear):
+        scores = scores * wide.head.weight.norm(dim=0)
+    units = scores.topk(narrow.arch.features).indices.sort().values
+    ours.weight.copy_(theirs.weight[units][:, source])
+    ours.bias.copy_(theirs.bias[units])
+    return units
 
 
 def _channels(network: Network) -> Iterator[tuple[Weighted, int, int]]:
@@ -49,6 +64,9 @@ def _channels(network: Network) -> Iterator[tuple[Weighted, int, int]]:
     for block in network.block_modules():
         group, last = stream, len(block.layers) - 1
         for index, layer in enumerate(block.weighted()):
+            if layer is block.shortcut:  # it writes what the last layer writes, as the two are added
+                yield layer, stream, group
+                break
             source = group
             if layer.layer.kind == "conv":
                 ties = block.residual and index == last
@@ -68,8 +86,9 @@ def _importance(network: Network) -> dict[int, Tensor]:
             written[target] += _relative(layer.norm.weight.abs())
             kernels = layer.conv.weight if layer.layer.kind == "depthwise" else layer.conv.weight.transpose(0, 1)
             read[source] += _relative(kernels.flatten(1).norm(dim=1))
-    if isinstance(network.head, nn.Linear):
-        read[target] += _relative(network.head.weight.norm(dim=0))
+    reader = next(iter(network.hidden), network.head)
+    if isinstance(reader, nn.Linear):
+        read[target] += _relative(reader.weight.norm(dim=0))
     return {group: torch.as_tensor(scale * read.get(group, 1.0)) for group, scale in written.items()}
 
 

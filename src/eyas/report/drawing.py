@@ -93,10 +93,10 @@ def packages() -> tuple[Any, Any]:
     return altair, vl_convert
 
 
-def figure(chart: Any, height: int, title: str, note: str) -> Figure:
+def figure(chart: Any, height: int, title: str, note: str, width: int = WIDTH) -> Figure:
     """The chart of altair as SVG. Nothing is fetched: the data are in the chart, and no address is allowed."""
     _, vl_convert = packages()
-    spec = chart.properties(width=WIDTH, height=height).to_dict() | {"autosize": {"type": "fit", "contains": "padding"}}
+    spec = chart.properties(width=width, height=height).to_dict() | {"autosize": {"type": "fit", "contains": "padding"}}
     return Figure(title, vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[]), note)
 
 

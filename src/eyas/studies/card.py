@@ -40,6 +40,7 @@ def _details(found: Evidence) -> Section:
         f"- Network: {found.arch}",
         "- Task: image classification",
         f"- Classes: {', '.join(found.data.classes)}",
+        *([f"- Began with the weights of: {begun}"] if (begun := found.began) else []),
         f"- Made with: Eyas {__version__}, `eyas {found.recipe['study']}`",
     ]
     if found.ships:

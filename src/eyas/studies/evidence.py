@@ -9,6 +9,7 @@ from typing import Any
 
 from eyas.arch.budget import Budget, show
 from eyas.data.manifest import Manifest
+from eyas.deploy.target import DEVICE_TARGETS
 from eyas.errors import UserError
 from eyas.report.items import Tone
 from eyas.run import ATTIC, INPUTS, MARK, Done, Run, read_json
@@ -88,6 +89,11 @@ class Evidence:
     def arch(self) -> str:
         """Its architecture."""
         return self.tested[self.final]["arch"]
+
+    @property
+    def began(self) -> str | None:
+        """The published weights that the first network began with, and with it those that learned from it."""
+        return self.stages["teacher" if "teacher" in self.stages else "model"].result["weights"]
 
     @property
     def copied(self) -> bool:
@@ -204,9 +210,10 @@ def _check_current(run: Path, stages: dict[str, Done]) -> None:
 
 
 def _artifacts(opened: Run, final: Done) -> dict[str, Done]:
-    """The exported files of this very network, in the order of their names."""
+    """The files for devices that were exported from this very network, in the order of their names."""
     marks = sorted((opened.path / "artifacts").glob(f"*/{MARK}"))
-    done = {mark.parent.name: opened.done(f"artifacts/{mark.parent.name}") for mark in marks}
+    names = [mark.parent.name for mark in marks if mark.parent.name in DEVICE_TARGETS]
+    done = {name: opened.done(f"artifacts/{name}") for name in names}
     return {target: each for target, each in done.items() if _inputs(each.folder)["student"] == final.digest}
 
 

@@ -32,7 +32,7 @@ def export(
 
     Args:
         run: a run of eyas fit or eyas train.
-        to: formats, onnx when left out.
+        to: formats, onnx when left out; timm writes weights and configuration that timm opens.
         int8: the 8-bit variant of each format.
         budget: what the files must keep, for example "size<=2MB,latency<=10ms"; the run's own when left out.
         threads: processor threads that latency is measured with; those of the run when left out.

@@ -7,24 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from eyas.arch.budget import Budget
-from eyas.arch.parse import parse
-from eyas.arch.spec import Arch
+from eyas.arch.parse import like, parse
 from eyas.data.batches import Part
-from eyas.deploy.target import TARGETS
+from eyas.deploy.target import DEVICE_TARGETS
 from eyas.errors import UserError
 from eyas.learn.device import choose
 from eyas.nn.inherit import inherit
 from eyas.nn.weights import load_network
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Done, Run, write_json
-from eyas.studies.learning import LOG, MODEL, Lesson, learn, start, supervised, test_of
+from eyas.studies.learning import LOG, MODEL, Lesson, Start, learn, start, supervised, test_of
 from eyas.studies.noisy_student import Round, noisy_round
 from eyas.studies.plan import plan
 from eyas.studies.prepare import Data, prepare
 from eyas.studies.proof import Accuracy
 from eyas.studies.report import write_report
 from eyas.studies.ship import ship, shipped, sound
-from eyas.studies.train import choose_arch
+from eyas.studies.train import choose_start
 from eyas.tasks.classify import Classify
 from eyas.tasks.distill import Distill
 
@@ -62,6 +61,7 @@ def fit(
     budget: str | None = None,
     labels: int = 0,
     arch: str = "auto",
+    weights: str = "auto",
     training: Training = Training(),
     self_training: SelfTraining = SelfTraining(),
     distillation: Training = DISTILLATION,
@@ -77,7 +77,8 @@ def fit(
         unlabeled: a folder of images, or anything that data can be: labels there are not read.
         budget: what the model file must keep, for example "size<=2MB,latency<=10ms".
         labels: keep so many labels, outside the test split; the other images join the pile without theirs. 0 keeps all.
-        arch: architecture of the teacher; auto takes the strongest with published weights installed.
+        arch: architecture of the teacher; auto takes what the weights are of, else the strongest with some installed.
+        weights: what to begin with: auto (those of an installed package), none, a file, hf:OWNER/NAME or torchvision:NAME.
         training: how teacher, student and control are trained.
         self_training: what is taken from the pile.
         distillation: how the model that fits is taught by the best one.
@@ -93,7 +94,8 @@ def fit(
     sound(threads)
     need("onnxruntime", "onnxscript", "altair", "vl_convert")
     limits = Budget.parse(budget) if budget else Budget()
-    strong = choose_arch(arch, str(data))
+    begin = choose_start(arch, weights, str(data))
+    strong = begin.arch
     with Run.open(out) as run:
         ready = prepare(run, str(data), str(unlabeled) if unlabeled else None, labels, splits, strong.resolution, seed)
         planned = run.stage(
@@ -107,27 +109,28 @@ def fit(
         write_json(run.path / "recipe.json", asked | {"arch": str(strong)})  # what cannot be done is not the run's recipe
         teacher = run.stage(
             "teacher",
-            lambda folder: supervised(folder, "teacher", strong, ready, training, seed),
-            arch=str(strong),
+            lambda folder: supervised(folder, "teacher", begin, ready, training, seed),
+            start=begin.facts,
             data=ready.digest,
             training=training,
             seed=seed,
         )
         round_1 = None
         if ready.pile is not None and len(ready.pile) and self_training.ratio:
-            round_1 = noisy_round(run, "round-1", teacher, strong, ready, training, self_training, seed)
+            round_1 = noisy_round(run, "round-1", teacher, begin, ready, training, self_training, seed)
         best = best_of(teacher, round_1)
-        small = parse(planned["arch"])
+        small = like(parse(planned["arch"]), strong)
+        fresh = begin if small == strong else start(small, "none" if weights == "none" else "auto")
         fitted = run.stage(
             "student",
-            lambda folder: distil(folder, best, small, ready, distillation, seed) if small != strong else keep(folder, best),
+            lambda folder: keep(folder, best) if small == strong else distil(folder, best, fresh, ready, distillation, seed),
             best=best.digest,
-            arch=str(small),
+            start=fresh.facts,
             data=ready.digest,
             distillation=distillation,
             seed=seed,
         )
-        made = ship(run, fitted, ready, limits, threads, list(TARGETS))
+        made = ship(run, fitted, ready, limits, threads, list(DEVICE_TARGETS))
         models = {"teacher": teacher} | ({"control": round_1.control, "student": round_1.student} if round_1 else {})
         test = run.stage(
             "test",
@@ -173,10 +176,10 @@ def keep(folder: Path, best: Done) -> dict[str, Any]:
     return best.result
 
 
-def distil(folder: Path, best: Done, small: Arch, data: Data, training: Training, seed: int) -> dict[str, Any]:
+def distil(folder: Path, best: Done, begin: Start, data: Data, training: Training, seed: int) -> dict[str, Any]:
     """Teach a small network to answer as the best one does, on labelled and unlabelled images alike."""
     teacher, _ = load_network(best.folder / MODEL)
-    network = start(small, data.classes, training, seed)
+    network, small = begin.network(data.classes, training, seed), begin.arch
     if (small.name, small.depth) == (teacher.arch.name, teacher.arch.depth) and small.width <= teacher.arch.width:
         inherit(network, teacher)
     labelled = data.examples("train")

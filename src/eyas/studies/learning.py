@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import nn
 
+from eyas.arch.parse import described
 from eyas.arch.spec import Arch
 from eyas.data.batches import Examples, Part, Stream, in_order
 from eyas.errors import UserError
@@ -19,7 +20,8 @@ from eyas.learn.evaluate import answers
 from eyas.learn.state import State
 from eyas.learn.train import train
 from eyas.nn.build import Network, build
-from eyas.nn.weights import has_published, load_network, load_published, save_network
+from eyas.nn.published import Weights, find, load
+from eyas.nn.weights import load_network, save_network
 from eyas.progress import work
 from eyas.recipe import Training
 from eyas.run import write_atomic
@@ -45,21 +47,44 @@ class Lesson:
     seed: int
 
 
-def start(arch: Arch, classes: Sequence[str], training: Training, seed: int) -> Network:
-    """A network to begin with: published weights where they are installed, else drawn from `seed`."""
-    head = nn.Linear(arch.features, len(classes))
-    network = build(arch, head, training.dropout, training.drop_path, training.norm_momentum, seed)
-    if has_published(arch):
-        load_published(network)
-    return network
+@dataclass(frozen=True)
+class Start:
+    """What a network begins as: its architecture, and published weights unless they are drawn."""
+
+    arch: Arch
+    weights: Weights | None
+
+    def network(self, classes: Sequence[str], training: Training, seed: int) -> Network:
+        """The network, with a head for `classes`; what the weights do not hold is drawn from `seed`."""
+        head = nn.Linear(self.arch.features, len(classes))
+        network = build(self.arch, head, training.dropout, training.drop_path, training.norm_momentum, seed)
+        if self.weights:
+            load(network, self.weights)
+        return network
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that it depends on, as JSON."""
+        return {**described(self.arch), "weights": self.weights.origin if self.weights else None}
 
 
-def supervised(folder: Path, label: str, arch: Arch, data: Data, training: Training, seed: int) -> dict[str, Any]:
-    """Train `arch` on the labelled training images."""
+def start(arch: Arch, weights: str = "auto") -> Start:
+    """The start of `arch` from the weights that `eyas.nn.published.find` knows under that name.
+
+    Raises:
+        UserError: there are none, or they are of another network.
+    """
+    found = find(weights, arch)
+    return Start(found.arch if found else arch, found)
+
+
+def supervised(folder: Path, label: str, begin: Start, data: Data, training: Training, seed: int) -> dict[str, Any]:
+    """Train a network on the labelled training images."""
     examples = data.examples("train")
     task = Classify(data.classes, training.label_smoothing)
     lesson = Lesson(label, task, (Part(examples, training.batch),), training.steps(len(examples)), training, seed)
-    return learn(folder, start(arch, data.classes, training, seed), lesson, data)
+    found = learn(folder, begin.network(data.classes, training, seed), lesson, data)
+    return found | {"weights": begin.facts["weights"]}
 
 
 def learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from eyas.arch.spec import Arch
 from eyas.data.batches import Part
 from eyas.nn.weights import load_network
 from eyas.recipe import SelfTraining, Training
 from eyas.run import Done, Run, write_json
 from eyas.studies.label import label, read_labels
-from eyas.studies.learning import MODEL, Lesson, correct, learn, probabilities, start
+from eyas.studies.learning import MODEL, Lesson, Start, correct, learn, probabilities
 from eyas.studies.prepare import Data
 from eyas.studies.proof import compare
 from eyas.studies.select import Selection, calibrate, select, temperature
@@ -38,7 +37,7 @@ class Round:
 
 
 def noisy_round(
-    run: Run, name: str, teacher: Done, arch: Arch, data: Data, training: Training, choice: SelfTraining, seed: int
+    run: Run, name: str, teacher: Done, begin: Start, data: Data, training: Training, choice: SelfTraining, seed: int
 ) -> Round | None:
     """Teacher to student, and the proof; `None` where no image of the pile was confident enough."""
     labels = run.stage(
@@ -57,16 +56,16 @@ def noisy_round(
     )
     if not selection.result["rows"]:
         return None
-    common = {"arch": str(arch), "data": data.digest, "training": training, "ratio": choice.ratio, "seed": seed}
+    common = {"start": begin.facts, "data": data.digest, "training": training, "ratio": choice.ratio, "seed": seed}
     student = run.stage(
         f"{name}/student",
         lambda folder: _student(
-            folder, name, arch, selected(selection, labels, data, choice), labels, data, training, choice, seed
+            folder, name, begin, selected(selection, labels, data, choice), labels, data, training, choice, seed
         ),
         selection=selection.digest,
         **common,
     )
-    control = run.stage(f"{name}/control", lambda folder: _control(folder, name, arch, data, training, choice, seed), **common)
+    control = run.stage(f"{name}/control", lambda folder: _control(folder, name, begin, data, training, choice, seed), **common)
     verdict = run.stage(
         f"{name}/verdict",
         lambda folder: _verdict(folder, student, control, data),
@@ -95,7 +94,7 @@ def _select(folder: Path, teacher: Done, labels: Done, data: Data, choice: SelfT
 def _student(
     folder: Path,
     name: str,
-    arch: Arch,
+    begin: Start,
     chosen: Selection,
     labels: Done,
     data: Data,
@@ -110,18 +109,18 @@ def _student(
     sources = (Part(labelled, training.batch), Part(pseudo, training.batch * choice.ratio))
     task = Classify(data.classes, training.label_smoothing)
     lesson = Lesson(f"{name}: noised student", task, sources, training.steps(len(labelled)), training, seed)
-    return learn(folder, start(arch, data.classes, training, seed), lesson, data)
+    return learn(folder, begin.network(data.classes, training, seed), lesson, data)
 
 
 def _control(
-    folder: Path, name: str, arch: Arch, data: Data, training: Training, choice: SelfTraining, seed: int
+    folder: Path, name: str, begin: Start, data: Data, training: Training, choice: SelfTraining, seed: int
 ) -> dict[str, Any]:
     """The same network, noise, steps and images a step from the labels alone: longer training must not pass for a gain."""
     labelled = data.examples("train")
     task = Classify(data.classes, training.label_smoothing)
     sources = (Part(labelled, training.batch * (1 + choice.ratio)),)
     lesson = Lesson(f"{name}: supervised control", task, sources, training.steps(len(labelled)), training, seed)
-    return learn(folder, start(arch, data.classes, training, seed), lesson, data)
+    return learn(folder, begin.network(data.classes, training, seed), lesson, data)
 
 
 def _verdict(folder: Path, student: Done, control: Done, data: Data) -> dict[str, Any]:

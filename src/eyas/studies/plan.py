@@ -7,20 +7,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from eyas.arch.budget import Budget, show
 from eyas.arch.cost import cost
-from eyas.arch.parse import parse
+from eyas.arch.parse import like, parse
 from eyas.arch.scale import at, strided, wider
 from eyas.arch.spec import Arch, layers
 from eyas.arch.tables import EFFICIENTNET_LITE0, MOBILENET_V1
 from eyas.deploy.measure import measure
-from eyas.deploy.target import TARGETS, export
+from eyas.deploy.target import DEVICE_TARGETS, TARGETS, export
 from eyas.errors import UserError
+from eyas.nn.build import Network, build
 from eyas.progress import work
-from eyas.recipe import Training
 from eyas.run import write_json
-from eyas.studies.learning import start
 
 FAMILIES = (EFFICIENTNET_LITE0, MOBILENET_V1)
 WIDTHS = (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.35, 0.25)
@@ -61,7 +61,9 @@ def plan(folder: Path, budget: Budget, teacher: Arch, classes: tuple[str, ...], 
     with TemporaryDirectory() as trial, work("planning", min(TRIALS, len(admitted))) as progress:
         while chosen is None and (index := _next([judged[index] for index in admitted], budget)) is not None:
             one = judged[admitted[index]]
-            one = judged[admitted[index]] = _measured(Path(trial), one, budget, classes, threads)
+            arch = like(parse(one.arch), teacher)
+            network = build(arch, nn.Linear(arch.features, len(classes)))
+            one = judged[admitted[index]] = _measured(Path(trial), one, network, budget, classes, threads)
             progress.at(sum(other.measured for other in judged), one.arch)
             chosen = None if one.refusals else one
     if chosen is None:
@@ -77,14 +79,14 @@ def candidates(teacher: Arch, classes: int) -> Iterator[Candidate]:
     for name, arch in _archs(teacher).items():
         spent = cost(arch, classes)
         if spent.madds <= most:  # one that is larger would learn from a weaker one
-            for target in TARGETS:
+            for target in DEVICE_TARGETS:
                 size = estimate(arch, classes, target)
                 yield Candidate(name, target, spent.madds, spent.params, size, arch.name == teacher.name)
 
 
 def rank(found: Iterator[Candidate]) -> list[Candidate]:
     """The most capable first."""
-    order = list(TARGETS)
+    order = list(DEVICE_TARGETS)
     return sorted(found, key=lambda one: (not one.family, -one.madds, order.index(one.target)))
 
 
@@ -136,13 +138,12 @@ def _stride(family: Arch, teacher: Arch) -> int:
     return min(teacher.total_stride, replace(family, output_stride=None).total_stride)
 
 
-def _measured(folder: Path, one: Candidate, budget: Budget, classes: tuple[str, ...], threads: int) -> Candidate:
-    arch = parse(one.arch)
-    images = np.random.default_rng(0).integers(0, 256, (8, arch.resolution, arch.resolution, 3), dtype=np.uint8)
-    network = start(arch, classes, Training(), 0)
-    artifact = export(
-        network, folder, one.target, arch=one.arch, classes=classes, resolution=arch.resolution, calibration=images
-    )
+def _measured(
+    folder: Path, one: Candidate, network: Network, budget: Budget, classes: tuple[str, ...], threads: int
+) -> Candidate:
+    side = network.arch.resolution
+    images = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
+    artifact = export(network, folder, one.target, arch=one.arch, classes=classes, resolution=side, calibration=images)
     latency = measure(artifact, threads).median_ms
     measured = replace(one, size=artifact.bytes, latency=latency, measured=True)
     return replace(measured, refusals=tuple(_refusals(budget, measured)))

@@ -20,6 +20,7 @@ ASKED = {
     "labels": "labels kept (0: all)",
     "budget": "budget",
     "arch": "network to train",
+    "weights": "weights to begin with",
     "splits": "share held out where the data does not say",
     "threads": "threads that latency is measured with (0: the runtime chooses)",
     "seed": "seed",
@@ -47,6 +48,8 @@ def plan(found: Evidence) -> Section:
         "by family (the teacher's first, since a narrower network inherits its weights), by MAdds, along which accuracy grows, "
         "and by precision. It was exported and measured before any training."
     )
+    if "/" in chosen["arch"]:
+        text += " The images are small, so early strides were taken out: after the slash stands what the input is divided by."
     return Section("The plan", (Text(text), _map(candidates, chosen, found.plan["budget"]), _ranking(candidates, chosen)))
 
 

@@ -6,13 +6,17 @@ from pathlib import Path
 import torch
 
 from eyas.arch.parse import parse
+from eyas.arch.scale import at, strided
 from eyas.arch.spec import Arch
-from eyas.nn.weights import has_published
+from eyas.nn.published import find, installed
+from eyas.progress import say
 from eyas.recipe import Splits, Training
 from eyas.run import Run, write_json
-from eyas.studies.learning import supervised, test_of
+from eyas.studies.learning import Start, start, supervised, test_of
 from eyas.studies.prepare import choose_resolution, prepare
 from eyas.studies.proof import Accuracy
+
+SMALL, STRIDE = 64, 8  # pixels of a small image, and the output stride that it gets
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ def train(
     data: str | Path,
     out: str | Path,
     arch: str = "auto",
+    weights: str = "auto",
     training: Training = Training(),
     splits: Splits = Splits(),
     labels: int = 0,
@@ -38,7 +43,8 @@ def train(
     Args:
         data: labelled images: a folder of class folders, a CSV, or a built-in set (elpv, fashion-mnist).
         out: directory of the run; the same command goes on with it.
-        arch: for example mobilenet_v1x0.5@160; auto takes what is installed with published weights.
+        arch: for example mobilenet_v1x0.5@160; auto takes what the weights are of, else what is installed with some.
+        weights: what to begin with: auto (those of an installed package), none, a file, hf:OWNER/NAME or torchvision:NAME.
         training: how it is trained.
         splits: shares held out where the data does not say.
         labels: use only so many labels besides those of the test split; 0 uses all.
@@ -48,15 +54,16 @@ def train(
         UserError: the data, the architecture or the directory cannot be used.
     """
     source = str(data)
-    value = choose_arch(arch, source)
+    begin = choose_start(arch, weights, source)
+    value = begin.arch
     with Run.open(out) as run:
         ready = prepare(run, source, None, labels, splits, value.resolution, seed, hidden_joins_pile=False)
-        asked = {"study": "train", "data": source, "arch": str(value), "labels": labels, "seed": seed}
+        asked = {"study": "train", "data": source, "arch": str(value), "weights": weights, "labels": labels, "seed": seed}
         write_json(run.path / "recipe.json", {**asked, "training": training, "splits": splits})
         trained = run.stage(
             "model",
-            lambda folder: supervised(folder, "training", value, ready, training, seed),
-            arch=str(value),
+            lambda folder: supervised(folder, "training", begin, ready, training, seed),
+            start=begin.facts,
             data=ready.digest,
             training=training,
             seed=seed,
@@ -65,15 +72,31 @@ def train(
     return Trained(Path(out), str(value), Accuracy(**tested.result["model"]["accuracy"]))
 
 
-def choose_arch(arch: str, data: str) -> Arch:
-    """The architecture of that name; `auto`: the strongest with published weights installed, at a resolution for the data.
+def choose_start(arch: str, weights: str, data: str) -> Start:
+    """The architecture of that name and its weights; `auto`: what the weights are of, at a resolution for the data.
 
-    Images of 64 pixels and less keep a feature map of 8 times less, not 32 (Noisy Student's code does so at 32 pixels).
+    Raises:
+        UserError: one of them is not known, or they do not belong together.
     """
     if arch != "auto":
-        return parse(arch)
+        return start(parse(arch), weights)
     resolution = choose_resolution(data, torch.cuda.is_available())
-    if resolution <= 64:
-        return parse(f"mobilenet_v1x0.5@{resolution}/8")
-    published = has_published(parse("efficientnet_lite0"))
-    return parse(f"{'efficientnet_lite0' if published else 'mobilenet_v1'}@{resolution}")
+    given = find(weights) if weights not in ("auto", "none") else None
+    if given:
+        strong = given.arch
+    elif resolution <= SMALL:
+        strong = parse("mobilenet_v1x0.5")
+    else:
+        strong = parse("efficientnet_lite0" if weights == "auto" and installed(parse("efficientnet_lite0")) else "mobilenet_v1")
+    return start(fitted_to(strong, resolution), weights)
+
+
+def fitted_to(arch: Arch, resolution: int) -> Arch:
+    """The architecture at a resolution; at a small one with an output stride of 8, so that its last map is not a point.
+
+    Noisy Student's code does so at 32 pixels.
+    """
+    if resolution > SMALL or arch.total_stride <= STRIDE:
+        return at(arch, resolution)
+    say(f"the images are small: {arch.name} at {resolution} pixels gets an output stride of {STRIDE}, not {arch.total_stride}")
+    return at(strided(arch, STRIDE), resolution)

@@ -1,0 +1,172 @@
+"""The command line: made from the signatures of the studies, and the only place that prints.
+
+`COMMANDS`, at the end, is all that there is. `main` runs one of them: its words are read (`arguments`), the study is
+called with progress on the terminal (`terminal`), and its result is shown (`show`, `costs`).
+"""
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from csv import DictWriter
+from dataclasses import asdict, dataclass, is_dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from eyas import __version__
+from eyas.cli.arguments import read
+from eyas.cli.costs import cost_rows, show_cost
+from eyas.cli.show import show_evaluate, show_export, show_fit, show_predict, show_report, show_train
+from eyas.cli.terminal import Bars, err, out
+from eyas.errors import EyasError
+from eyas.progress import listening
+from eyas.run import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A study on the command line.
+
+    Attributes:
+        study: module and function.
+        does: its line in the list of commands.
+        positional: arguments that need no name.
+        show: prints its result.
+        goes_on: whether the same command, given again, goes on where it was stopped.
+        failed: whether part of what was asked for could not be done, as the result itself tells.
+        rows: its result as the rows of a table, where it has a `--csv`.
+    """
+
+    study: str
+    does: str
+    positional: tuple[str, ...]
+    show: Callable[[Any], None]
+    goes_on: bool = False
+    failed: Callable[[Any], bool] = lambda _: False
+    rows: Callable[[Any], list[dict[str, Any]]] | None = None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for a broken contract, 2 for the user's mistake, 130 after Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
+    name = words[0] if words else "--help"
+    if name == "--version":
+        out.print(f"eyas {__version__}")
+        return 0
+    if name not in COMMANDS:
+        return _overview(name)
+    try:
+        return _run(COMMANDS[name], name, words[1:])
+    except EyasError as error:
+        err.print(f"[bold red]eyas {name}:[/] {escape(str(error))}")
+        return error.exit_code
+    except BrokenPipeError:  # `eyas cost ... | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno is None:
+            raise
+        err.print(f"[bold red]eyas {name}:[/] {escape(str(error.filename or 'the disk'))}: {error.strerror}")
+        return 2
+    except KeyboardInterrupt:
+        how = "; give the same command again to go on from the last checkpoint" if COMMANDS[name].goes_on else ""
+        err.print(f"eyas {name}: stopped{how}")
+        return 130
+
+
+def _run(command: Command, name: str, words: list[str]) -> int:
+    _settle()
+    module, _, function = command.study.partition(":")
+    study = getattr(import_module(module), function)
+    given = read(words, name, study, command.positional, csv=command.rows is not None)
+    values = {key: value for key, value in vars(given).items() if key in signature(study).parameters}
+    with Bars() as bars, listening(bars):
+        result = study(**values)
+    if given.json:
+        _write_json(result)
+    elif command.rows and given.csv:
+        _write_csv(command.rows(result))
+    else:
+        command.show(result)
+    return 2 if command.failed(result) else 0
+
+
+def _settle() -> None:
+    """Set this process up for training, before torch is loaded (docs/log.md, 2026-11-22).
+
+    Threads that wait should spin only briefly: with the runtime's default they starve each other as soon as another
+    process works on the machine. And memory of large activations should stay with the process from step to step.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    with suppress(OSError, AttributeError):  # another C library than glibc
+        library = ctypes.CDLL("libc.so.6")
+        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            library.mallopt(option, 2**30)
+
+
+def _write_json(result: Any) -> None:
+    """A line, or for a list a line each, with all fields: what reads as a sentence for people is numbers for programs."""
+    for line in result if isinstance(result, list) else [result]:
+        fields = asdict(line) if is_dataclass(line) and not isinstance(line, type) else line
+        sys.stdout.write(json.dumps(plain(fields)) + "\n")
+
+
+def _write_csv(rows: list[dict[str, Any]]) -> None:
+    """A header and a line a row; what is not known is empty."""
+    table = DictWriter(sys.stdout, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+
+
+def _overview(asked: str) -> int:
+    """The list of commands; exit 2 where something else was asked for."""
+    if asked not in ("--help", "-h", "help"):
+        near = get_close_matches(asked, COMMANDS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        err.print(f"[bold red]eyas:[/] no command {escape(repr(asked))}{meant} (eyas --help lists them)")
+        return 2
+    out.print("\n[bold]eyas[/] COMMAND [ARGUMENTS]\n\nLabelled images, an unlabelled pile and a device budget in;")
+    out.print("the most accurate model that fits the device out.\n")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for name, command in COMMANDS.items():
+        table.add_row(f"[bold]{name}[/]", command.does)
+    out.print(table)
+    out.print("\neyas COMMAND --help tells more; eyas --version tells which this is.")
+    return 0
+
+
+COMMANDS = {
+    "fit": Command(
+        "eyas.studies.fit:fit",
+        "the main job: the most accurate model that fits a budget, proven",
+        ("data",),
+        show_fit,
+        goes_on=True,
+    ),
+    "train": Command("eyas.studies.train:train", "one supervised run", ("data",), show_train, goes_on=True),
+    "cost": Command(
+        "eyas.studies.cost:compare",
+        "MAdds, parameters and activations of architectures",
+        ("arch",),
+        show_cost,
+        rows=cost_rows,
+    ),
+    "evaluate": Command("eyas.studies.evaluate:evaluate", "accuracy on labelled images", ("run", "data"), show_evaluate),
+    "predict": Command(
+        "eyas.studies.predict:predict",
+        "answers to image files",
+        ("run", "images"),
+        show_predict,
+        failed=lambda answers: any(answer.error for answer in answers),
+    ),
+    "export": Command("eyas.studies.export:export", "files that ship, with parity and latency", ("run",), show_export),
+    "report": Command("eyas.studies.report:write_report", "report.html of a run again", ("run",), show_report),
+}

@@ -1,0 +1,59 @@
+"""The result of each command as people read it; that of `eyas cost` is in `costs`."""
+
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from eyas.arch.budget import show
+from eyas.cli.terminal import out
+
+
+def show_fit(result: Any) -> None:
+    """Accuracies on the test split, the verdict on the pile, and what ships."""
+    table = Table(title="Accuracy on the test split", title_justify="left", box=SIMPLE)
+    for column in ("model", "accuracy", "95 % interval", "images"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for name, found in result.test.items():
+        table.add_row(name, f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}", str(found.images))
+    out.print(table)
+    out.print(f"[bold]{escape(result.verdict)}")
+    ships = f"{show('size', result.size)}, {show('latency', result.latency_ms)} an image"
+    out.print(f"ships   {escape(str(result.artifact))} ({ships})\nreport  {escape(str(result.report))}")
+
+
+def show_train(result: Any) -> None:
+    """Accuracy on the test split, and where the run is."""
+    out.print(f"{result.arch}: test accuracy {result.test} on {result.test.images} images\nrun  {escape(str(result.run))}")
+
+
+def show_evaluate(result: Any) -> None:
+    """Accuracy, what was left out, and the recall of each class."""
+    out.print(f"accuracy {result.accuracy} on {result.accuracy.images} images")
+    out.print(f"left out: {result.seen} that the run had seen, {result.unreadable} that cannot be read")
+    for name, found in result.recalls.items():
+        out.print(f"  {escape(name)}: {found} of {found.images}")
+
+
+def show_predict(result: Any) -> None:
+    """A line an image."""
+    for answer in result:
+        text = f"cannot be read: {answer.error}" if answer.error else f"{answer.label} {answer.confidence:.1%}"
+        out.print(f"{escape(answer.image)}: {escape(text)}")
+
+
+def show_export(result: Any) -> None:
+    """Each artifact with its size, latency and agreement."""
+    for target, found in result.artifacts.items():
+        latency, parity = found["latency"], found["parity"]
+        out.print(f"{escape(str(result.folder / target))}: {show('size', found['bytes'])}")
+        out.print(
+            f"  {latency['median_ms']:.2f} ms an image, nine of ten {latency['p90_ms']:.2f}, {latency['threads']} thread(s)"
+        )
+        out.print(f"  agrees with the trained network on {parity['agreement']:.1%} of {parity['images']} validation images")
+
+
+def show_report(result: Any) -> None:
+    """Where it is."""
+    out.print(escape(str(result)))
