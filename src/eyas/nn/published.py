@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eyas.arch.parse import like, parse
 from eyas.arch.scale import wider
@@ -82,6 +83,7 @@ def find(text: str, asked: Arch | None = None) -> Weights | None:
     if text == "auto":
         return installed(asked) if asked else None
     found = _find(text)
+    _check(found)
     if asked is None:
         return found
     theirs = found.arch
@@ -105,6 +107,22 @@ def load(network: Network, weights: Weights) -> None:
     Raises:
         UserError: the file is damaged, or of another network; the first layer that differs is named.
     """
+    state = network.state_dict()
+    for name, value in _matched(network, weights):
+        state[name].copy_(value.view(state[name].shape))
+    network.mean.copy_(torch.tensor(weights.arch.preprocessing.mean).view(3, 1, 1))
+    network.std.copy_(torch.tensor(weights.arch.preprocessing.std).view(3, 1, 1))
+
+
+def _check(weights: Weights) -> None:
+    """Whether the tensors are those of the network, before anything is done for its sake."""
+    with torch.device("meta"):
+        for _ in _matched(Network(weights.arch, nn.Linear(weights.arch.features, 1000)), weights):
+            pass
+
+
+def _matched(network: Network, weights: Weights) -> Iterator[tuple[str, Tensor]]:
+    """The tensors by our names."""
     given = tensors_of(weights.file)
     names = dict(LAYOUTS[weights.layout](network.arch))
     state = {name: tensor for name, tensor in network.state_dict().items() if name not in ("mean", "std")}
@@ -114,14 +132,12 @@ def load(network: Network, weights: Weights) -> None:
         if value is None and name.endswith("num_batches_tracked"):  # older files have none
             continue
         if value is not None and _alike(value, tensor):
-            tensor.copy_(value.view(tensor.shape))
+            yield name, value
         elif value is None or not name.startswith("head."):
             found = "missing" if value is None else f"{tuple(value.shape)} where {tuple(tensor.shape)} belongs"
             raise UserError(f"weights {weights.origin} are not of {network.arch}: {theirs[name]} is {found}")
     if left := [name for name in given if name not in {*theirs.values(), "mean", "std"}]:
         raise UserError(f"weights {weights.origin} are not of {network.arch}: it has no {left[0]}")
-    network.mean.copy_(torch.tensor(weights.arch.preprocessing.mean).view(3, 1, 1))
-    network.std.copy_(torch.tensor(weights.arch.preprocessing.std).view(3, 1, 1))
 
 
 def _alike(value: Tensor, tensor: Tensor) -> bool:
