@@ -1,6 +1,6 @@
 """Stand-ins that several tests share: a store in memory, a small table, and a problem that is learned in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -89,6 +89,26 @@ def shaken(network: Module, seed: int = 0) -> Module:
                 (module.running_var, 0.5, 1.5),
             ):
                 nn.init.uniform_(tensor, low, high, generator=generator)
+    return network.eval()
+
+
+def lively(network: Module, answer: Callable[[torch.Tensor], torch.Tensor], seed: int = 0) -> Module:
+    """A network as after training on random images, which `answer` asks it: what goes in still tells what comes out.
+
+    With kernels as they are drawn for training, few layers of a deep or narrow network let anything but biases through.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for module in shaken(network, seed).modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                if module.bias is not None:
+                    nn.init.uniform_(module.bias, -0.3, 0.3)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+                module.train()
+        with torch.no_grad():
+            answer(torch.randn(8, 3, 64, 64))
     return network.eval()
 
 

@@ -4,8 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from eyas.arch.spec import Block, Layer
+from eyas.arch.layer import Block, Layer
+from eyas.arch.ops import basic, conv
+from eyas.arch.parse import parse
+from eyas.arch.spec import Stage
+from eyas.arch.tables import RESNET_18
 from eyas.nn.blocks import BlockModule, ConvNorm, SqueezeExcite, activation
+from eyas.nn.build import build
 from tests.fakes import TINY, shaken, tiny
 
 
@@ -56,19 +61,80 @@ def test_a_depthwise_kernel_sees_only_its_own_channel():
         ("relu", [0.0, 0.0, 0.0, 1.0, 8.0]),
         ("relu6", [0.0, 0.0, 0.0, 1.0, 6.0]),
         ("silu", [x / (1 + math.exp(-x)) for x in (-8.0, -1.0, 0.0, 1.0, 8.0)]),
+        ("hard_swish", [0.0, -1 * 2 / 6, 0.0, 1 * 4 / 6, 8.0]),
     ],
 )
 def test_activations(name, expected):
     assert activation(name)(torch.tensor([-8.0, -1.0, 0.0, 1.0, 8.0])).tolist() == pytest.approx(expected)
 
 
-def test_squeeze_and_excitation_is_two_matrices_on_the_mean():
-    module = SqueezeExcite(Layer("squeeze", 1, 1, 6, 6, 5, "silu", hidden=3))
-    x = torch.rand(2, 6, 5, 4)
+@pytest.mark.parametrize(
+    ("inner", "gate", "function", "gating"),
+    [
+        ("silu", "sigmoid", nn.functional.silu, torch.sigmoid),
+        ("relu", "sigmoid", torch.relu, torch.sigmoid),
+        # MobileNetV3, section 5.2: ReLU6(x + 3) / 6.
+        ("relu", "hard_sigmoid", torch.relu, lambda x: (x + 3).clamp(0, 6) / 6),
+    ],
+)
+def test_squeeze_and_excitation_is_two_matrices_on_the_mean(inner, gate, function, gating):
+    module = SqueezeExcite(Layer("squeeze", 1, 1, 6, 6, 5, inner, hidden=3, gate=gate))
+    nn.init.uniform_(module.expand.weight, -9, 9)  # as far as where a hard sigmoid is flat
+    x = torch.randn(8, 6, 5, 4)
     with torch.no_grad():
-        hidden = nn.functional.silu(x.mean((2, 3)) @ module.reduce.weight.flatten(1).T + module.reduce.bias)
-        gate = torch.sigmoid(hidden @ module.expand.weight.flatten(1).T + module.expand.bias)
-        torch.testing.assert_close(module(x), x * gate[:, :, None, None])
+        hidden = function(x.mean((2, 3)) @ module.reduce.weight.flatten(1).T + module.reduce.bias)
+        expected = gating(hidden @ module.expand.weight.flatten(1).T + module.expand.bias)
+        torch.testing.assert_close(module(x), x * expected[:, :, None, None])
+
+
+def test_a_pool_takes_the_largest_of_each_neighbourhood_and_of_nothing_but_the_map():
+    block = BlockModule(Block(0, (Layer("pool", 3, 2, 1, 1, 5),)), RESNET_18, 0.1, 0.0)
+    x = -torch.arange(1.0, 26.0).view(1, 1, 5, 5)  # below 0: padding must not win
+    assert block(x).flatten().tolist() == [-1, -2, -4, -6, -7, -9, -16, -17, -19]
+    assert block.weighted() == []
+
+
+class TestShortcut:
+    """`basic` of ResNet with a projection: 4 to 8 channels at half the side."""
+
+    value = basic(Stage(conv, 3, 2, 8), 4, 2, 6, "relu")
+
+    def block(self, drop_path: float = 0.0) -> BlockModule:
+        torch.manual_seed(0)
+        return shaken(BlockModule(self.value, RESNET_18, 0.1, drop_path))
+
+    def test_is_projected_added_and_then_activated(self):
+        block = self.block()
+        x = torch.randn(4, 4, 6, 6)
+        with torch.no_grad():
+            branch, shortcut = block.layers[1](block.layers[0](x)), block.shortcut(x)
+            assert branch.lt(0).any()
+            assert shortcut.lt(0).any()  # neither is activated by itself
+            assert (branch + shortcut).lt(0).any()
+            torch.testing.assert_close(block(x), (branch + shortcut).relu())
+
+    def test_a_projection_is_a_strided_1x1_convolution_with_a_normalisation_of_its_own(self):
+        shortcut = self.block().shortcut
+        assert (shortcut.conv.kernel_size, shortcut.conv.stride, shortcut.conv.padding) == ((1, 1), (2, 2), (0, 0))
+        x = torch.randn(1, 4, 6, 6)
+        with torch.no_grad():
+            torch.testing.assert_close(shortcut(x), shortcut.norm(shortcut.conv(x)))
+
+    def test_the_layers_with_weights_end_in_the_projection(self):
+        block = self.block()
+        assert block.weighted() == [*block.layers, block.shortcut]
+        assert [layer.layer for layer in block.weighted()] == list(self.value.all_layers)
+
+    def test_stochastic_depth_drops_the_layers_and_never_the_projection(self):
+        block = self.block(0.4)
+        x = torch.randn(1, 4, 6, 6).expand(500, 4, 6, 6)
+        with torch.no_grad():
+            branch, shortcut = block.layers[1](block.layers[0](x[:1])), block.shortcut(x[:1])
+            block.training = True
+            given = block(x)
+        dropped = torch.isclose(given, shortcut.relu(), atol=1e-6).flatten(1).all(1)
+        torch.testing.assert_close(given[~dropped], (shortcut + branch / 0.6).relu().expand(int((~dropped).sum()), 8, 3, 3))
+        assert abs(dropped.float().mean().item() - 0.4) < 4 * math.sqrt(0.4 * 0.6 / 500)
 
 
 class TestStochasticDepth:
@@ -105,10 +171,12 @@ class TestStochasticDepth:
             assert torch.equal(block(x), expected)
 
 
-def test_no_block_writes_into_its_input():
+@pytest.mark.parametrize("text", ["tiny", "mobilenet_v3_smallx0.25@16/8", "resnet18x0.25@16/8", "resnet50x0.25@16/8"])
+def test_no_block_writes_into_its_input(text):
     """Activations work in place; what a shortcut or a feature map still needs must not be their place."""
     x = torch.rand(2, 3, 16, 16)
-    for block in shaken(tiny()).block_modules():
+    network = tiny() if text == "tiny" else build(parse(text), nn.Identity())
+    for block in shaken(network).block_modules():
         before = x.clone()
         with torch.no_grad():
             y = block(x)

@@ -5,15 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from eyas.arch.cost import cost
 from eyas.arch.parse import parse
-from eyas.arch.spec import blocks
-from eyas.arch.tables import ARCHS
 from eyas.nn.build import Network, build
 from tests.fakes import TINY, pictures, shaken, tiny
-
-VARIANTS = ["", "x0.25", "x0.5@96", "/8", "d1.2"]
-SMALL = [f"{name}x0.25" for name in ARCHS]
 
 
 def built(text: str, classes: int = 3, **noise: float) -> Network:
@@ -21,50 +15,11 @@ def built(text: str, classes: int = 3, **noise: float) -> Network:
     return build(arch, nn.Linear(arch.features, classes), **noise)
 
 
-class TestWhatTheTablePromises:
-    @pytest.mark.parametrize("variant", VARIANTS)
-    @pytest.mark.parametrize("name", ARCHS)
-    def test_parameters_are_those_of_the_cost(self, name, variant):
-        arch = parse(name + variant)
-        with torch.device("meta"):
-            network = Network(arch, nn.Linear(arch.features, 1000))
-        assert sum(parameter.numel() for parameter in network.parameters()) == cost(arch).params
-
-    @pytest.mark.parametrize("text", [f"{name}{size}" for name in SMALL for size in ("@65", "@97")] + ["efficientnet_b0@33/8"])
-    def test_channels_and_sides_of_the_feature_maps(self, text):
-        network = built(text).eval()
-        side = network.arch.resolution
-        with torch.no_grad():
-            maps = network.features(network.normalize(pictures(1, side)))
-        last_of_stage = {f"stage{block.stage}": block.layers[-1] for block in blocks(network.arch)}
-        promised = {name: (layer.outputs, layer.output_size, layer.output_size) for name, layer in last_of_stage.items()}
-        assert {name: tuple(value.shape[1:]) for name, value in maps.items()} == promised
-        assert tuple(maps["stage0"].shape[2:]) == (-(-side // 2),) * 2
-        final = list(maps.values())[-1]
-        assert final.shape[1:] == (network.arch.features, *(-(-side // network.arch.total_stride),) * 2)
-
-    def test_features_end_in_what_the_answer_is_made_of(self):
-        network = shaken(tiny())
-        x = network.normalize(pictures(2, 16))
-        with torch.no_grad():
-            pooled = list(network.features(x).values())[-1].mean((2, 3))
-            torch.testing.assert_close(network.head(pooled), network.classify(x))
-
-    @pytest.mark.parametrize("name", SMALL)
-    def test_every_weight_has_a_finite_gradient_that_is_not_zero(self, name):
-        torch.manual_seed(0)
-        network = built(f"{name}@33", dropout=0.2, drop_path=0.1).train()
-        network(pictures(4, 65)).logsumexp(1).sum().backward()
-        gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
-        assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
-        assert all(gradient.any() for gradient in gradients.values())
-
-
 class TestImagesIn:
     def test_uint8_as_stored_is_normalised_inside(self):
         network = shaken(built("efficientnet_b0x0.25@32"))
         images = pictures(2, 32)
-        mean, std = torch.tensor(network.arch.mean), torch.tensor(network.arch.std)
+        mean, std = torch.tensor(network.arch.preprocessing.mean), torch.tensor(network.arch.preprocessing.std)
         by_hand = ((images.double() / 255 - mean) / std).permute(0, 3, 1, 2).float()
         torch.testing.assert_close(network.normalize(images), by_hand)
         with torch.no_grad():
@@ -87,6 +42,60 @@ class TestImagesIn:
         network = tiny()
         assert network.normalize(pictures(2, 16)).is_contiguous(memory_format=torch.channels_last)
         assert network.blocks[0].layers[0].conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class TestHiddenLayer:
+    """MobileNetV3 has a linear layer between the pooling and the classifier."""
+
+    def test_is_linear_with_the_network_s_activation(self):
+        network = shaken(built("mobilenet_v3_smallx0.25@33"))
+        x = network.normalize(pictures(2, 33))
+        hidden = network.hidden[0]
+        nn.init.uniform_(hidden.bias)
+        with torch.no_grad():
+            pooled = list(network.features(x).values())[-1].mean((2, 3))
+            units = nn.functional.hardswish(pooled @ hidden.weight.T + hidden.bias)
+            torch.testing.assert_close(network.classify(x), units @ network.head.weight.T + network.head.bias)
+
+    @pytest.mark.parametrize(
+        ("text", "pooled", "features"),
+        [
+            ("mobilenet_v3_large", 960, 1280),
+            ("mobilenet_v3_smallx0.5", 288, 1024),  # never narrowed
+            ("mobilenet_v3_smallx2", 1152, 2048),
+            ("mobilenet_v2x0.5", 1280, 1280),
+            ("resnet50", 2048, 2048),
+        ],
+    )
+    def test_is_as_wide_as_the_head_reads(self, text, pooled, features):
+        arch = parse(text)
+        with torch.device("meta"):
+            network = Network(arch, nn.Linear(arch.features, 3))
+            x = torch.empty(1, 3, arch.resolution, arch.resolution)
+        assert list(network.features(x).values())[-1].shape[1] == arch.pooled == pooled
+        assert network.hidden(torch.empty(1, pooled, device="meta")).shape == (1, features)
+        assert arch.features == features
+
+    def test_is_drawn_as_the_rest(self):
+        network = built("mobilenet_v3_small@32")
+        weight, bias = network.hidden[0].weight, network.hidden[0].bias
+        assert weight.std().item() == pytest.approx(0.09 * 0.8796, rel=0.03)
+        assert bias.eq(0).all()
+
+
+class TestNormalisation:
+    @pytest.mark.parametrize(("text", "momentum", "eps"), [("mobilenet_v1", 0.0003, 1e-3), ("resnet18", 0.1, 1e-5)])
+    def test_is_as_published_unless_a_recipe_says_otherwise(self, text, momentum, eps):
+        for given, expected in ((None, momentum), (0.05, 0.05)):
+            with torch.device("meta"):
+                network = Network(parse(text), nn.Identity(), norm_momentum=given)
+            norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+            assert {(norm.momentum, norm.eps) for norm in norms} == {(expected, eps)}
+
+    def test_the_shortcut_s_is_like_the_others(self):
+        network = built("resnet18x0.25@33", norm_momentum=0.07)
+        projections = [block.shortcut for block in network.block_modules() if block.shortcut is not None]
+        assert [(layer.norm.momentum, layer.norm.eps) for layer in projections] == [(0.07, 1e-5)] * 3
 
 
 class TestNoise:
@@ -142,7 +151,7 @@ class TestInitialisation:
         assert network.head.weight.abs().max() <= 1 / math.sqrt(1280)
 
     def test_the_first_answer_is_near_an_equal_share_for_every_class(self):
-        for init in ("mobilenet", "efficientnet"):
+        for init in ("mobilenet", "fan_out"):
             network = build(replace(TINY, init=init), nn.Linear(TINY.features, 10)).train()
             with torch.no_grad():
                 assert network(pictures(16, 16)).softmax(1).max() < 0.6

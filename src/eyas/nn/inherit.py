@@ -27,9 +27,12 @@ def inherit(narrow: Network, wide: Network) -> None:
     scores = _importance(wide)
     # By group and number: a shortcut that only one of the two has, as its channels happen to be equal, ties nothing here.
     kept: dict[tuple[int, int], Tensor] = {(0, 3): torch.arange(3)}  # group 0: red, green and blue
-    layers = [layer for block in narrow.block_modules() for layer in block.weighted()]
+    ours_of = _pairs(narrow, wide)
     writes = kept[0, 3]
-    for ours, (theirs, source, target) in zip(layers, _channels(wide), strict=True):
+    for theirs, source, target in _channels(wide):
+        if theirs not in ours_of:
+            continue
+        ours = ours_of[theirs]
         count = ours.layer.outputs
         if (target, count) not in kept:
             kept[target, count] = scores[target].topk(count).indices.sort().values
@@ -43,6 +46,14 @@ def inherit(narrow: Network, wide: Network) -> None:
     if isinstance(head, nn.Linear) and isinstance(wide_head, nn.Linear) and head.out_features == wide_head.out_features:
         head.weight.copy_(wide_head.weight[:, writes])
         head.bias.copy_(wide_head.bias)
+
+
+def _pairs(narrow: Network, wide: Network) -> dict[Weighted, Weighted]:
+    """Each layer of the wide network that the narrow one has, too; its projections may be identities there."""
+    pairs: dict[Weighted, Weighted] = {}
+    for ours, theirs in zip(narrow.block_modules(), wide.block_modules(), strict=True):
+        pairs |= dict(zip(theirs.weighted(), ours.weighted(), strict=False))  # the projection is the last
+    return pairs
 
 
 def _hidden(narrow: Network, wide: Network, source: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from eyas.arch.layer import Activation
 from eyas.arch.parse import like, parse
 from eyas.arch.scale import wider
-from eyas.arch.spec import Arch, Preprocessing
+from eyas.arch.spec import HALVES, IMAGENET, Arch, Preprocessing
 from eyas.errors import UserError
 from eyas.nn.build import Network
 from eyas.nn.foreign import timm_names, torchvision_file
@@ -28,10 +29,11 @@ FORMS = (
 )
 
 # Their name, then ours. `size` and `width` (timm: in hundredths) are parts of the name; what follows is a tag of the weights.
+# timm's mobilenetv3_small_050 is another network: its stem is not narrowed.
 NAMES = {
     "timm": {
         r"(?:tf_)?efficientnet_(?P<size>b[0-8]|l2|lite[0-4])": "efficientnet_{size}",
-        r"(?:tf_)?mobilenetv3_(?P<size>large|small)_(?P<width>\d{3})": "mobilenet_v3_{size}",
+        r"(?:tf_)?mobilenetv3_(?!small_050)(?P<size>large|small)_(?P<width>\d{3})": "mobilenet_v3_{size}",
         r"mobilenetv(?P<size>[12])_(?P<width>\d{3})": "mobilenet_v{size}",
         r"mnasnet_(?P<width>\d{3})": "mnasnet_b1",
         r"semnasnet_(?P<width>\d{3})": "mnasnet_a1",
@@ -183,6 +185,8 @@ def _find(text: str) -> Weights:
         return Weights(replace(arch, preprocessing=preprocessing), scheme, path, _origin(text, path))
     if scheme in NAMES and file:
         path = _existing(file)
+        if path.is_dir():
+            raise UserError(f"weights {text}: {path} is a folder; give the file in it")
         return Weights(_arch(scheme, name, text), scheme, path, _origin(text, path))
     path = _existing(text)
     return _folder(path, text) if path.is_dir() else _file(path, text)
@@ -190,7 +194,8 @@ def _find(text: str) -> Weights:
 
 def _folder(folder: Path, text: str) -> Weights:
     """A folder as the Hugging Face hub lays out timm's models, or one that holds a model of Eyas."""
-    files = [folder / name for name in MODELS if (folder / name).exists()]
+    places = (folder, folder / "student", folder / "model")  # the last two: where runs of eyas fit and eyas train keep theirs
+    files = [place / name for place in places for name in MODELS if (place / name).exists()]
     if not files:
         raise UserError(f"weights {text}: {folder} holds neither {' nor '.join(MODELS)}")
     if not (folder / "config.json").exists():
@@ -199,9 +204,10 @@ def _folder(folder: Path, text: str) -> Weights:
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"weights {text}: {folder / 'config.json'} names no architecture, as timm's do")
     arch = _arch("timm", config["architecture"], text)
+    arch = replace(arch, **_own(config.get("model_args") or {}, text))
     about = config.get("pretrained_cfg", config)
     try:
-        arch = replace(arch, preprocessing=_preprocessing(about, arch.preprocessing), **_own(config.get("model_args") or {}))
+        arch = replace(arch, preprocessing=_preprocessing(about, arch.preprocessing))
         side = int(about.get("input_size", (3, arch.resolution))[1])
     except (AttributeError, LookupError, TypeError, ValueError):
         raise UserError(f"weights {text}: {folder / 'config.json'} describes its images in a way that timm does not") from None
@@ -233,17 +239,28 @@ def _arch(library: str, name: str, text: str) -> Arch:
 
 def _dialect(library: str, name: str, arch: Arch) -> dict[str, Any]:
     """What the library does differently from the published table."""
-    if library == "timm" and name.startswith("tf_"):
-        return {"padding": "same", "norm_eps": 1e-3}
+    tensorflow = library == "timm" and name.startswith("tf_")
     exact = library == "torchvision" and (arch.name.startswith("mobilenet_v3") or arch.name[-2:] in ("b5", "b6", "b7"))
-    own: dict[str, Any] = {"padding": "symmetric", "norm_eps": 1e-3 if exact else 1e-5}
+    # TensorFlow's mobile networks and those trained with adversarial examples see pixels from -1 to 1.
+    halves = library == "timm" and (
+        name.startswith(("mobilenetv1", "tf_mobilenetv3", "tf_efficientnet_lite")) or re.search(r"[._]ap\b|[._]ap_", name)
+    )
+    shown = HALVES if halves else IMAGENET
+    bilinear = library == "torchvision" and not arch.name.startswith("efficientnet")
+    own: dict[str, Any] = {
+        "padding": "same" if tensorflow else "symmetric",
+        "norm_eps": 1e-3 if tensorflow or exact else 1e-5,
+        "preprocessing": replace(shown, crop=arch.preprocessing.crop, interpolation="bilinear" if bilinear else "bicubic"),
+    }
     return own | ({"activation": "relu6"} if arch.name == "mobilenet_v1" else {})
 
 
-def _own(model_args: dict[str, Any]) -> dict[str, Any]:
+def _own(model_args: dict[str, Any], text: str) -> dict[str, Any]:
     """The dialect that a configuration of timm states itself (`eyas export --to timm` writes it so)."""
     keys = {"bn_eps": "norm_eps", "act_layer": "activation"}
     own = {ours: model_args[theirs] for theirs, ours in keys.items() if theirs in model_args}
+    if own.get("activation", "relu") not in get_args(Activation):
+        raise UserError(f"weights {text}: their activation is {own['activation']!r}, which no architecture of Eyas has")
     if "pad_type" in model_args:
         own["padding"] = "same" if model_args["pad_type"] == "same" else "symmetric"
     return own

@@ -1,7 +1,7 @@
 """Model files: our own, written and read, and the tensors in anybody's."""
 
 import json
-import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ def described_in(path: Path) -> tuple[Arch, tuple[str, ...]] | None:
         if text is None:
             return None
         facts = json.loads(text)
+        if not isinstance(facts, dict) or not isinstance(facts.get("arch"), str):
+            raise TypeError("it names no architecture")
         return from_description(facts), tuple(facts["classes"])
     except FileNotFoundError:
         raise
@@ -80,11 +82,18 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         held: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} holds no weights that can be read, or is damaged: {first_line(error)}") from None
+    except Exception as error:  # a damaged file may raise anything
+        raise UserError(f"{path} holds no weights that can be read, or is damaged: {_reason(error)}") from None
     for wrapper in WRAPPERS:
         if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
             held = held[wrapper]
     if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
         raise UserError(f"{path} holds no weights: a dictionary of tensors by name is expected")
     return {name.removeprefix("module."): value for name, value in held.items()}
+
+
+def _reason(error: Exception) -> str:
+    """torch's refusal to build an object from a file in our words, anything else in its own first line."""
+    if held := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+        return f"it holds a {held[1]} beside its tensors, which is not opened, as that could run code; save the tensors alone"
+    return re.sub(r"\x1b\[[\d;]*m", "", first_line(error))
