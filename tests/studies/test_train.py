@@ -11,6 +11,7 @@ import torch
 
 import eyas
 from eyas.arch.parse import parse
+from eyas.arch.spec import IMAGENET
 from eyas.cli import main
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
@@ -131,7 +132,7 @@ class TestStart:
         network, _ = load_network(tmp_path / "run" / "model" / "model.safetensors")
         given = torch.load(published.partition("=")[2], weights_only=True)
         torch.testing.assert_close(network.blocks[0].layers[0].conv.weight, given["conv_stem.weight"])
-        assert (network.arch.norm_eps, network.arch.preprocessing) == (1e-5, parse("mobilenet_v2").preprocessing)
+        assert (network.arch.norm_eps, network.arch.preprocessing) == (1e-5, IMAGENET)
 
 
 @pytest.fixture(scope="module")

@@ -204,8 +204,12 @@ def _folder(folder: Path, text: str) -> Weights:
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"weights {text}: {folder / 'config.json'} names no architecture, as timm's do")
     arch = _arch("timm", config["architecture"], text)
-    arch = replace(arch, **_own(config.get("model_args") or {}, text))
-    about = config.get("pretrained_cfg", config)
+    about, options = config.get("pretrained_cfg", config), config.get("model_args") or {}
+    if not isinstance(options, dict):
+        raise UserError(
+            f"weights {text}: model_args of {folder / 'config.json'} is {options!r}; it must be an object of options"
+        )
+    arch = replace(arch, **_own(options, text))
     try:
         arch = replace(arch, preprocessing=_preprocessing(about, arch.preprocessing))
         side = int(about.get("input_size", (3, arch.resolution))[1])
@@ -241,11 +245,7 @@ def _dialect(library: str, name: str, arch: Arch) -> dict[str, Any]:
     """What the library does differently from the published table."""
     tensorflow = library == "timm" and name.startswith("tf_")
     exact = library == "torchvision" and (arch.name.startswith("mobilenet_v3") or arch.name[-2:] in ("b5", "b6", "b7"))
-    # TensorFlow's mobile networks and those trained with adversarial examples see pixels from -1 to 1.
-    halves = library == "timm" and (
-        name.startswith(("mobilenetv1", "tf_mobilenetv3", "tf_efficientnet_lite")) or re.search(r"[._]ap\b|[._]ap_", name)
-    )
-    shown = HALVES if halves else IMAGENET
+    shown = _scale(name) if library == "timm" else IMAGENET
     bilinear = library == "torchvision" and not arch.name.startswith("efficientnet")
     own: dict[str, Any] = {
         "padding": "same" if tensorflow else "symmetric",
@@ -253,6 +253,14 @@ def _dialect(library: str, name: str, arch: Arch) -> dict[str, Any]:
         "preprocessing": replace(shown, crop=arch.preprocessing.crop, interpolation="bilinear" if bilinear else "bicubic"),
     }
     return own | ({"activation": "relu6"} if arch.name == "mobilenet_v1" else {})
+
+
+def _scale(name: str) -> Preprocessing:
+    """Mean and deviation of timm's weights, by their name and tag, as its own configurations have them."""
+    if "miil" in name:
+        return Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    mobile = name.startswith(("mobilenetv1", "tf_mobilenetv3", "tf_efficientnet_lite"))
+    return HALVES if mobile or re.search(r"[._](ap|ra4)(?![a-z0-9])", name) else IMAGENET
 
 
 def _own(model_args: dict[str, Any], text: str) -> dict[str, Any]:
@@ -283,4 +291,5 @@ def _existing(text: str) -> Path:
 
 
 def _origin(text: str, file: Path) -> str:
-    return f"{text}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+    with file.open("rb") as content:
+        return f"{text}, sha256 {hashlib.file_digest(content, 'sha256').hexdigest()[:12]}"

@@ -1,6 +1,7 @@
 """Model files: our own, written and read, and the tensors in anybody's."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -96,4 +97,6 @@ def _reason(error: Exception) -> str:
     """torch's refusal to build an object from a file in our words, anything else in its own first line."""
     if held := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
         return f"it holds a {held[1]} beside its tensors, which is not opened, as that could run code; save the tensors alone"
+    if isinstance(error, pickle.UnpicklingError):  # torch would advise to open it without its safeguard
+        return "its bytes are not those of tensors"
     return re.sub(r"\x1b\[[\d;]*m", "", first_line(error))
