@@ -1,23 +1,23 @@
 """One image file to pixels, decoded to the end; what cannot be decoded is refused in plain words."""
 
-import stat
 import threading
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
+from io import BufferedIOBase
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageFile
 
-from eyas.data import idx
+from eyas.data import jpeg
+from eyas.data.sources import Refusal, opened
 
 Pixels = UInt8[np.ndarray, "_height _width _channels"]
 
 MEGAPIXELS = 100  # a larger picture is refused from its header, before memory is taken
+_JPEG_BYTES = 64_000_000  # a longer file is not read into memory whole, but piece by piece by Pillow
 _LARGE = 25_000_000  # pixels; above this, one at a time whatever the number of threads
 
 # Known by their content. Formats without a signature, or whose decoder runs other programs (EPS), are left out.
@@ -36,13 +36,11 @@ _UPRIGHT = {  # EXIF 2.3, tag 0x0112: how the stored picture must be turned
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
+_GREY = ("1", "L", "LA", "La")
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _END_OF_CODESTREAM = b"\xff\xd9"  # JPEG 2000; its decoder takes a file that was cut behind the header for a black picture
 _TRUNCATED = "truncated: the file ends before the picture does"
-
-
-class Refusal(Exception):  # noqa: N818 - it is an answer about a file, not an error of the program
-    """An image that cannot be used; the message is the reason, in plain words."""
 
 
 def decode(source: str) -> Pixels:
@@ -55,37 +53,25 @@ def decode(source: str) -> Pixels:
     Raises:
         Refusal: with the reason; nothing else is raised for any file.
     """
-    if source.startswith(idx.SCHEME):
-        return _idx_row(source)
-    with _opened(Path(source)) as file, _QUIET:
+    with opened(source) as file, _QUIET:
         image = _header(file)
-        width, height = image.size
-        if width * height > MEGAPIXELS * 1_000_000:
-            raise Refusal(f"{MEGAPIXELS} megapixels at most: {width}x{height} has {width * height / 1e6:.4g}")
-        with _ONE_AT_A_TIME if width * height > _LARGE else nullcontext():
-            return _whole(image)
+        with _ONE_AT_A_TIME if image.width * image.height > _LARGE else nullcontext():
+            return _whole(image, file)
 
 
-@contextmanager
-def _opened(path: Path) -> Generator[IO[bytes]]:
-    try:
-        found = path.stat()  # before opening: a pipe would wait for ever
-        if stat.S_ISDIR(found.st_mode):
-            raise Refusal("a folder")
-        if not stat.S_ISREG(found.st_mode):
-            raise Refusal("not a regular file")
-        if found.st_size == 0:
-            raise Refusal("empty file")
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise Refusal("no such file: moved, a broken link, or a name that is not UTF-8") from None
-    except OSError as error:
-        raise Refusal(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    with file:
-        yield file
+def size(source: str) -> tuple[int, int, int]:
+    """Height, width and channels of what `decode` returns, from the header alone: the image may be damaged behind it.
+
+    Raises:
+        Refusal: the header is not sound, or no picture can be read from there.
+    """
+    with opened(source) as file, _QUIET:
+        image = _header(file)
+        height, width = (image.width, image.height) if _turn(image) in _SIDEWAYS else (image.height, image.width)
+        return height, width, 1 if image.mode in _GREY or image.mode.startswith("I") else 3
 
 
-def _header(file: IO[bytes]) -> ImageFile.ImageFile:
+def _header(file: BufferedIOBase) -> ImageFile.ImageFile:
     """The image, only its header read.
 
     Pillow's `Image.open` does the same and then raises or warns about large pictures by its own global limit, without
@@ -98,25 +84,28 @@ def _header(file: IO[bytes]) -> ImageFile.ImageFile:
         if factory and accept and accept(prefix) is True:
             try:
                 file.seek(0)
-                image = factory(file, "")
+                image = factory(cast(IO[bytes], file), "")
             except Exception as error:  # decoders raise anything at all on a damaged header
                 raise Refusal(f"damaged: it begins as {name}, but its header cannot be read ({_short(error)})") from None
             if 0 in image.size:
                 raise Refusal("damaged: a picture without pixels")
             if name == "JPEG2000" and not _holds(file, _END_OF_CODESTREAM):
                 raise Refusal(_TRUNCATED)
+            if image.width * image.height > MEGAPIXELS * 1_000_000:
+                count = image.width * image.height / 1e6
+                raise Refusal(f"{MEGAPIXELS} megapixels at most: {image.width}x{image.height} has {count:.4g}")
             return image
     raise Refusal("not an image")
 
 
-def _first_bytes(file: IO[bytes]) -> bytes:
+def _first_bytes(file: BufferedIOBase) -> bytes:
     try:
         return file.read(16)
     except OSError as error:
         raise Refusal(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
-def _holds(file: IO[bytes], mark: bytes) -> bool:
+def _holds(file: BufferedIOBase, mark: bytes) -> bool:
     place = file.tell()
     file.seek(0)
     found = mark in file.read()
@@ -124,10 +113,13 @@ def _holds(file: IO[bytes], mark: bytes) -> bool:
     return found
 
 
-def _whole(image: ImageFile.ImageFile) -> Pixels:
+def _whole(image: ImageFile.ImageFile, file: BufferedIOBase) -> Pixels:
     try:
-        image.load()
-        return _pixels(_upright(image), _depth(image))
+        pixels = _sound_jpeg(image, file)
+        if pixels is None:
+            image.load()
+            return _pixels(_upright(image, image), _depth(image))
+        return pixels
     except Refusal:
         raise
     except MemoryError:
@@ -138,12 +130,40 @@ def _whole(image: ImageFile.ImageFile) -> Pixels:
         raise Refusal(f"damaged: {_short(error)}") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _sound_jpeg(image: ImageFile.ImageFile, file: BufferedIOBase) -> Pixels | None:
+    """The pixels of a grey or colour JPEG without a flaw; None for any other file: what to make of it is Pillow's to say."""
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
+        return None
+    place = file.tell()
+    file.seek(0)
+    content = file.read(_JPEG_BYTES + 1)
+    file.seek(place)
+    if jpeg.too_many_scans(content):
+        raise Refusal(f"damaged: a JPEG of more than {jpeg.SCANS} scans, which would take minutes to decode")
+    if len(content) > _JPEG_BYTES:
+        return None
     try:
-        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        pixels = jpeg.decode(content, image.mode == "L")
+    except ValueError:
+        return None
+    if pixels.shape[:2] != (image.height, image.width):
+        return None
+    if _turn(image) is None:
+        return pixels
+    upright = np.array(_upright(Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels), image))
+    return upright.reshape(*upright.shape[:2], -1)
+
+
+def _upright(picture: Image.Image, header: Image.Image) -> Image.Image:
+    turn = _turn(header)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _turn(header: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(header.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # unreadable EXIF: the pixels are sound, and upright as far as anyone can tell
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _depth(image: ImageFile.ImageFile) -> int:
@@ -161,7 +181,7 @@ def _pixels(image: Image.Image, depth: int) -> Pixels:
         return _from_16_bits(image, 2**depth - 1)
     if image.has_transparency_data:
         return _on_white(image)
-    grey = image.mode in ("1", "L")
+    grey = image.mode in _GREY
     pixels = np.array(image.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
 
@@ -174,23 +194,10 @@ def _from_16_bits(image: Image.Image, top: int) -> Pixels:
 
 
 def _on_white(image: Image.Image) -> Pixels:
-    grey = image.mode in ("1", "L", "LA", "La")
+    grey = image.mode in _GREY
     layers = np.array(image.convert("LA" if grey else "RGBA")).astype(np.uint16)
     colour, alpha = layers[..., :-1], layers[..., -1:]
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _idx_row(source: str) -> Pixels:
-    path, row = idx.split_source(source)
-    try:
-        images = idx.read(path)
-    except OSError as error:
-        raise Refusal(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except idx.IdxError as error:
-        raise Refusal(f"damaged: {error}") from None
-    if images.ndim != 3 or not 0 <= row < len(images):
-        raise Refusal(f"the file has no image {row}")
-    return images[row][..., None]
 
 
 def _short(error: Exception) -> str:

@@ -1,0 +1,116 @@
+"""Data sets as users have them, to manifests: folders, lists, shards, hubs, and sets that are known by name."""
+
+import difflib
+from collections.abc import Callable
+
+from eyas.data import builtin
+from eyas.data.manifest import Manifest
+from eyas.data.readers import attributes, csv_files, folders, hugging_face, json_files, parquet, shards
+from eyas.data.readers.pairs import Pair, Pairs, read_pairs
+from eyas.data.readers.places import Place
+from eyas.errors import UserError
+from eyas.progress import say
+
+__all__ = ["BUILT_IN", "FILES", "Pair", "Pairs", "read", "read_labels", "read_pairs", "read_pile"]
+
+BUILT_IN: dict[str, Callable[[], Manifest]] = {"elpv": builtin.elpv, "fashion-mnist": builtin.fashion_mnist}
+
+FILES: dict[str, Callable[[Place, bool], Manifest]] = {  # by their ending; with labels or without
+    ".csv": csv_files.read,
+    ".txt": attributes.read_text,
+    ".jsonl": json_files.read_lines,
+    ".ndjson": json_files.read_lines,
+    ".json": json_files.read,
+    ".parquet": parquet.read,
+}
+
+
+def read(source: str) -> Manifest:
+    """Images with one label each, from whatever they are kept in; see the table in docs/data.md.
+
+    A folder that is named like a built-in set is written `./elpv`.
+
+    Raises:
+        UserError: nothing is there, nothing is labelled, all of it has one label, or images have several labels.
+    """
+    manifest = _one_label(source, _read(source, labelled=True))
+    if len(manifest.classes) < 2:
+        raise UserError(
+            f"{source} has one class only, {manifest.classes[0]!r}; a classifier needs images of at least two, "
+            "each class in a folder of its own or with a label of its own"
+        )
+    return manifest
+
+
+def read_labels(source: str) -> Manifest:
+    """Images with any number of labels: the column `labels` has a list for every image, `label` its only one or null.
+
+    Raises:
+        UserError: nothing is there, or no image has a label.
+    """
+    manifest = _read(source, labelled=True)
+    if "labels" not in manifest.extra:
+        columns = {name: manifest.column(name) for name in manifest.table.column_names}
+        manifest = Manifest.of(columns | {"labels": [[label] for label in columns["label"]]}, manifest.flips)
+    if not any(manifest.column("labels")):
+        raise UserError(f"no image in {source} has a label; nothing can be learned from it, but it can be the pile")
+    return manifest
+
+
+def read_pile(source: str) -> Manifest:
+    """Images without labels, from whatever they are kept in: every image of a folder, at any depth; labels are dropped.
+
+    Raises:
+        UserError: nothing is there, or it holds no images.
+    """
+    return _read(source, labelled=False).without_labels()
+
+
+def _read(source: str, labelled: bool) -> Manifest:
+    """Whatever `source` names, by its scheme, then by what is there, then by its ending."""
+    if source in BUILT_IN:
+        return BUILT_IN[source]()
+    if source.startswith(hugging_face.SCHEME):
+        return hugging_face.read(source, labelled)
+    place = Place.of(source)
+    if place.is_folder():
+        if hugging_face.is_saved(place):
+            return hugging_face.read_saved(place, labelled)
+        return folders.class_folders(place) if labelled else folders.every_image(place)
+    if shards.fits(source):
+        return shards.read(source, labelled)
+    expected = f"give a folder of images, a {', '.join(FILES)} or .tar file, hf:owner/name, or {' or '.join(BUILT_IN)}"
+    if not place.exists():
+        raise UserError(f"no data at {source}{_near(place)}; {expected}")
+    if place.suffix not in FILES:
+        raise UserError(f"{source} is a file of another kind; {expected}")
+    return FILES[place.suffix](place, labelled)
+
+
+def _one_label(source: str, manifest: Manifest) -> Manifest:
+    """The images that have a label, where none has several."""
+    if "labels" not in manifest.extra:
+        return manifest
+    labels = manifest.column("labels")
+    several = [row for row, names in enumerate(labels) if len(names) > 1]
+    if several:
+        example = manifest.column("id")[several[0]]
+        raise UserError(
+            f"{source} is multi-label: {len(several)} of {len(manifest)} images have several labels, {example} for one "
+            f"({_some(labels[several[0]])}); a classifier needs one label for each image, so keep one of them"
+        )
+    without = sum(not names for names in labels)
+    if without == len(manifest):
+        raise UserError(f"no image in {source} has a label; give each image one, or give it as the pile")
+    if without:
+        say(f"{without} images of {source} have no label; they are left out")
+    return manifest.where([len(names) == 1 for names in labels])
+
+
+def _some(labels: list[str]) -> str:
+    return ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+
+
+def _near(place: Place) -> str:
+    near = difflib.get_close_matches(place.name, [*place.parent.names(), *BUILT_IN], n=3)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
