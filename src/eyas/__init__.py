@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eyas.studies.audit import audit as audit
     from eyas.studies.cost import cost as cost
     from eyas.studies.evaluate import evaluate as evaluate
     from eyas.studies.export import export as export
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-STUDIES = ("fit", "train", "cost", "evaluate", "predict", "export")
+STUDIES = ("fit", "train", "audit", "cost", "evaluate", "predict", "export")
 
 
 def __getattr__(name: str) -> Any:

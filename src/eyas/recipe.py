@@ -24,16 +24,26 @@ class Augment:
         magnitude: RandAugment magnitude out of 10. Noisy Student takes 27 for 300 M images, and 5 for its small set, SVHN.
         crop: smallest share of the area that a random crop keeps; 1 turns cropping off.
         flips: `auto` asks the data set (both ways for solar cells), and mirrors left-right when it does not say.
+        operation_set: the `paper`'s 14 operations, or the 16 of the `code` that Noisy Student was trained with: those
+            without identity, and with invert, cutout and solarize_add.
+        erase: share of the images of which a random rectangle is blanked (random erasing).
+        mixup: alpha of the Beta distribution that images, and targets, are mixed with their neighbours by; 0 turns it off.
+        cutmix: the same, of the area that a neighbour is pasted into; where both are on, each image has one of the two.
     """
 
     operations: int = 2
     magnitude: float = 5.0
     crop: float = 0.6
     flips: Flips = "auto"
+    operation_set: Literal["paper", "code"] = "paper"
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self, "0 or above", "operations", "magnitude")
+        _require(self, "0 or above", "operations", "magnitude", "mixup", "cutmix")
         _require(self, "above 0 and at most 1", "crop")
+        _require(self, "from 0 to 1", "erase")
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,9 @@ class Training:
         clip: largest gradient norm; 0 turns clipping off.
         checkpoint_every: optimizer steps between checkpoints.
         evaluate_every: optimizer steps between evaluations on the validation split; 0 chooses 8 in a run.
+        class_balance: how far labelled images of scarce classes are drawn more often: 0 draws every image equally often,
+            1 every class, values between them something between.
+        class_weights: `balanced` weighs the loss of a labelled image by the scarcity of its class.
     """
 
     epochs: float = 20.0
@@ -73,13 +86,15 @@ class Training:
     clip: float = 2.0
     checkpoint_every: int = 50
     evaluate_every: int = 0
+    class_balance: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
         _require(self, "above 0", "epochs", "rate")
         _require(self, "1 or above", "batch", "checkpoint_every")
         _require(self, "0 or above", "min_steps", "weight_decay", "clip", "evaluate_every")
-        _require(self, "from 0 to 1", "warmup")
+        _require(self, "from 0 to 1", "warmup", "class_balance")
         _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path")
         _require(self, "above 0 and at most 1", "norm_momentum")
 

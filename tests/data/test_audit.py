@@ -1,12 +1,13 @@
 import csv
 import json
+import zlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyas.data.audit import audit, check_classes, limit_labels, save
@@ -29,11 +30,20 @@ def rows(text):
 
 def built(pairs):
     found = [(id, pixels) for id, pixels in pairs]
-    size = dict.fromkeys(("offset", "height", "width", "channels", "original_height", "original_width"), 1)
-    index = pa.Table.from_pylist([{"id": id, "hash": pixels, **size} for id, pixels in found if pixels != "!"], SCHEMA)
+    index = pa.Table.from_pylist([{"id": id, "hash": pixels, **shown(pixels)} for id, pixels in found if pixels != "!"], SCHEMA)
     return Built(
         Store(index, np.zeros(0, np.uint8)), tuple(Refused(id, f"/{id}", "empty file") for id, pixels in found if pixels == "!")
     )
+
+
+def shown(pixels):
+    """What a store keeps of a picture. `7'` is a near copy of `7`: mirrored, and a little darker; others are unlike."""
+    thumbnail = np.asarray(image(zlib.crc32(pixels.rstrip("'").encode()), 32, 32, 1))
+    if pixels.endswith("'"):
+        thumbnail = (0.95 * thumbnail[:, ::-1]).round().astype(np.uint8)
+    size = dict.fromkeys(("offset", "height", "width", "channels", "original_height", "original_width"), 1)
+    light = dict.fromkeys(("brightness", "contrast", "dark", "light", "sharpness"), 0.5)
+    return size | light | {"thumbnail": thumbnail.tobytes()}
 
 
 def splits_of(manifest):
@@ -85,20 +95,103 @@ def test_the_leak_firewall():
         "equal_to_pile": 1,
         "group_in_validation": 1,
         "group_in_test": 0,
+        "near_train": 0,
+        "near_validation": 0,
+        "near_test": 0,
+        "near": [],
     }
     assert done.quarantine == (Refused("w", "/w", "empty file"),)
+
+
+def test_a_near_copy_of_a_held_out_picture_leaves_training():
+    manifest, found = rows("a x train - 1'\nb x test - 1\nc y validation - 2\nd y - - 2'\ne y train - 3\nf x train - 4")
+    done = audit(manifest, None, found, None, Splits(), 0)
+    assert splits_of(done.manifest) == {"b": "test", "c": "validation", "e": "train", "f": "train"}
+    near = done.findings["near"]
+    assert (near["dropped"], near["leaks"]["pairs"]) == (2, 2)
+    assert {(row["id"], row["near"], row["split"]) for row in near["leaks"]["examples"]} == {
+        ("a", "b", "test"),
+        ("d", "c", "validation"),
+    }
+    assert done.findings["images"] == 4
+
+
+def test_near_copies_within_a_split_stay_and_are_listed():
+    manifest, found = rows("a x train - 1\nb x train - 1'\nc y test - 2\nd y test - 2'\ne y train - 3\nf y validation - 4")
+    done = audit(manifest, None, found, None, Splits(), 0)
+    near = done.findings["near"]
+    assert len(done.manifest) == 6
+    assert near["dropped"] == 0
+    assert [(row["id"], row["near"]) for row in near["in_training"]["examples"]] == [("a", "b")]
+    assert [(row["id"], row["near"]) for row in near["in_held_out"]["examples"]] == [("c", "d")]
+    assert near["suspicious"]["pairs"] == 0
+    assert near["in_training"]["examples"][0]["likeness"] > 0.99
+
+
+def test_near_copies_with_different_labels_are_suspicious():
+    manifest, found = rows("a x train - 1\nb y train - 1'\nc x validation - 2\nd x test - 3\ne y train - 3'")
+    done = audit(manifest, None, found, None, Splits(), 0)
+    listed = {(row["id"], row["near"]): row["labels"] for row in done.findings["near"]["suspicious"]["examples"]}
+    assert listed == {("a", "b"): ["x", "y"], ("e", "d"): ["y", "x"]}
+    assert done.manifest.column("id") == ["a", "b", "c", "d"]  # those in training stay: nobody knows which label is wrong
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_near_copies_are_drawn_into_one_split(seed):
+    lines = [f"{label}{i}{mark} {label} - - {label}{i}{mark}" for label in "xy" for i in range(12) for mark in ("", "'")]
+    manifest, found = rows("\n".join(lines))
+    done = audit(manifest, None, found, None, Splits(test=0.25, validation=0.25), seed)
+    where = splits_of(done.manifest)
+    assert len(where) == 48
+    assert set(where.values()) == {"train", "validation", "test"}
+    assert all(where[id] == where[f"{id}'"] for id in where if f"{id}'" in where)
+    assert set(done.manifest.column("group")) == {None}  # the data's own groups are what they were
+
+
+def test_groups_and_near_copies_go_together():
+    manifest, found = rows(
+        "a x - g 1\nb x - g 2\nc x - h 2'\nd x - h 3\ne x - - 3'\nf x train - 4\ng x test k 5\nh x - k 6\ni x - - 6'"
+    )
+    done = audit(manifest, None, found, None, Splits(validation=0.5), 0)
+    where = splits_of(done.manifest)
+    assert len({where[id] for id in "abcde"}) == 1
+    assert where["h"] == "test"
+    assert where.get("i") not in ("train", "test")  # near a picture whose group the data holds out
+    assert done.manifest.column("group")[:8] == ["g", "g", "h", "h", None, None, "k", "k"]
+
+
+def test_near_copies_of_held_out_pictures_leave_the_pile():
+    manifest, found = rows("a x test - 1\nb x validation - 2\nc x train - 3\nd y train - 4")
+    pile, pile_found = rows("p - - - 1'\nq - - - 2'\nr - - - 3'\ns - - - 9\nt - - - 1")
+    done = audit(manifest, pile, found, pile_found, Splits(), 0)
+    assert done.pile.column("id") == ["r", "s"]  # a near copy of a training image does no harm
+    counts = done.findings["pile"]
+    assert [counts[f"near_{split}"] for split in ("train", "validation", "test")] == [1, 1, 1]
+    assert (counts["equal_to_test"], counts["images"]) == (1, 2)
+    assert [(row["id"], row["near"], row["split"]) for row in counts["near"]] == [("p", "a", "test"), ("q", "b", "validation")]
+
+
+def test_odd_pictures_are_listed_and_kept():
+    manifest, found = rows("\n".join(f"i{row} x train - {row}" for row in range(12)))
+    index = found.store.index
+    place = index.column_names.index("brightness")
+    dim = index.set_column(place, "brightness", pa.array([2.0] + [100.0] * 11, pa.float32()))
+    done = audit(manifest, None, Built(Store(dim, found.store.pixels), ()), None, Splits(), 0)
+    assert done.findings["odd"]["dark"]["examples"] == [{"id": "i0", "value": 2.0}]
+    assert len(done.manifest) == 12
 
 
 @st.composite
 def crowded(draw):
     """Labelled rows and a pile over few different pictures, so that copies are everywhere."""
-    pixels = st.sampled_from("123456789!")
+    pixels = st.sampled_from([*"123456789!", "1'", "2'", "3'"])
     line = st.tuples(st.sampled_from("xy"), st.sampled_from(["-", "-", "train", "validation", "test"]), pixels)
     labelled = draw(st.lists(line, min_size=1, max_size=25))
     pile = draw(st.lists(pixels, min_size=1, max_size=25))
     return labelled, pile
 
 
+@settings(max_examples=40)
 @given(crowded(), st.integers(0, 99))
 def test_no_picture_is_ever_on_two_sides(data, seed):
     manifest, found = rows("\n".join(f"l{i} {label} {split} - {pixels}" for i, (label, split, pixels) in enumerate(data[0])))
@@ -115,10 +208,14 @@ def test_no_picture_is_ever_on_two_sides(data, seed):
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             assert not sides[one] & sides[other], (one, other)
+    for held_out in ("validation", "test"):
+        for other in ("train", "pile"):
+            assert not {pixels.rstrip("'") for pixels in sides[held_out]} & {pixels.rstrip("'") for pixels in sides[other]}
     assert len(sides["train"]) == done.findings["splits"]["train"]  # each picture once
     assert len(sides["pile"]) == len(done.pile)
     read_ids = {*done.manifest.column("id"), *(row.id for row in done.quarantine)}
     lost = done.findings["duplicates"]["dropped"] + done.findings["duplicates"]["conflicting_labels"]
+    lost += done.findings["near"]["dropped"]
     assert len(read_ids & set(manifest.column("id"))) + lost == len(manifest)  # every row is accounted for
     json.dumps(done.findings, allow_nan=False)
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from eyas.data import batches
 from eyas.data.augment import prepare
 from eyas.data.batches import AHEAD, Batch, Part, Stream, in_order, one_hot, stacked, three_channels
+from eyas.data.sampling import epoch
 from eyas.recipe import Augment
 from tests.fakes import examples_of, numbered, store_of, stream_of
 from tests.images import picture
@@ -29,7 +31,9 @@ def noisy() -> Stream:
     """Two sources under all the noise there is; 7 and 5 images, so that epochs end inside batches."""
     labelled = examples_of([picture(seed, 20, 24) for seed in range(7)])
     pile = examples_of([picture(seed, 24, 18, 1) for seed in range(5)], np.full((5, 7), 1 / 7), labelled=False)
-    return Stream((Part(labelled, 4), Part(pile, 2)), Augment(), "both", 16, seed=3)
+    choice = Augment(operation_set="code", erase=0.3, mixup=0.4, cutmix=1.0)
+    weights = np.array([0.1, 0.2, 0.7, 1.0, 1.0, 1.5, 2.5])
+    return Stream((Part(labelled, 4, weights), Part(pile, 2)), choice, "both", 16, seed=3)
 
 
 class TestPureFunctionOfSeedAndStep:
@@ -44,6 +48,20 @@ class TestPureFunctionOfSeedAndStep:
         noisy.at(0)
         assert same(noisy.at(8), late)
         assert same(replace(noisy).at(8), late)
+
+    def test_changed_on_its_way_to_a_device_it_is_the_batch_of_the_processor(self, noisy, monkeypatch):
+        """An accelerator is given cropped images and the numbers; the processor, taken for one here, does the same to them."""
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda images: images.clone())
+        made = list(noisy.run(2, 7, device="cpu:0"))
+        assert all(same(batch, noisy.at(step)) for step, batch in enumerate(made, 2))
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+    def test_an_accelerator_makes_the_same_batch_but_for_rounding(self, noisy):
+        for step, batch in enumerate(noisy.run(2, 7, device="cuda"), 2):
+            here = noisy.at(step)
+            apart = (batch.images.cpu().int() - here.images.int()).abs().float()
+            assert apart.mean() < 0.5
+            assert torch.equal(batch.targets.cpu(), here.targets)
 
     def test_another_seed_or_step_is_another_batch(self, noisy):
         assert not torch.equal(noisy.at(0).images, replace(noisy, seed=4).at(0).images)
@@ -75,9 +93,9 @@ class TestPureFunctionOfSeedAndStep:
             return at(self, step)
 
         monkeypatch.setattr(Stream, "at", counted)
-        batches = stream.run(0, 100)
-        next(batches)
-        batches.close()
+        made_ahead = stream.run(0, 100)
+        next(made_ahead)
+        made_ahead.close()
         assert set(made) <= set(range(AHEAD + 1))
 
     def test_an_error_in_a_thread_comes_out(self):
@@ -102,6 +120,27 @@ class TestEpochs:
         assert len(orders) == 6
         assert tuple(range(20)) not in orders
 
+    def test_weights_say_how_often_an_image_comes(self):
+        weights = np.array([0.25, 0.25, 0.5, 3.0])
+        stream = stream_of(Part(examples_of(numbered(4)), 3, weights))
+        seen = Counter(number for step in range(200) for number in shown(stream.at(step)))
+        assert [seen[number] / 150 for number in range(4)] == pytest.approx(weights.tolist(), abs=0.08)
+
+    def test_a_shuffle_is_made_once_while_it_lasts(self, monkeypatch):
+        shuffled: list[int] = []
+
+        def counted(weights, images, rng):
+            shuffled.append(images)
+            return epoch(weights, images, rng)
+
+        monkeypatch.setattr(batches, "epoch", counted)
+        targets = np.eye(2, dtype=np.float32)
+        ten, thirty = (examples_of(numbered(count), targets[np.arange(count) % 2]) for count in (10, 30))
+        stream = stream_of(Part(thirty, 2), Part(ten, 5))
+        for step in range(30):
+            stream.at(step)
+        assert Counter(shuffled) == {30: 2, 10: 15}
+
     def test_two_sources_are_shuffled_apart(self):
         one = examples_of(numbered(20))
         stream = stream_of(Part(one, 20), Part(one, 20))
@@ -109,7 +148,7 @@ class TestEpochs:
         assert numbers[:20] != numbers[20:]
 
     def test_the_noise_of_an_image_is_not_drawn_as_the_order_is(self, monkeypatch):
-        """numpy takes a seed (s, i, e) for (s, i, e, 0): the shuffle of an epoch and the noise of a slot must not meet."""
+        """numpy takes a seed (s, i, e) for (s, i, e, 0): the shuffle of an epoch and the noise of a step must not meet."""
         seeds: list[tuple[int, ...]] = []
         original = np.random.default_rng
 
@@ -122,7 +161,7 @@ class TestEpochs:
         for step in range(2):
             stream.at(step)
         states = Counter(original(seed).integers(2**62) for seed in set(seeds))
-        assert len(set(seeds)) == 6
+        assert len(set(seeds)) == 4
         assert set(states.values()) == {1}
 
 
@@ -135,6 +174,35 @@ class TestMixture:
             numbers = torch.tensor(shown(batch))
             assert (numbers < 100).sum() == 3
             assert torch.equal(batch.labelled, numbers < 100)
+
+    def test_the_pile_may_be_28_times_as_much_as_the_labelled_images(self):
+        """Noisy Student, appendix A.2: the ratio of EfficientNet-L2's unlabelled to its labelled batch."""
+        labelled, pile = examples_of(numbered(6)), examples_of(numbered(9, first=100), np.full((9, 6), 1 / 6), labelled=False)
+        stream = stream_of(Part(labelled, 4), Part(pile, 112))
+        for batch in stream.run(0, 3):
+            numbers = torch.tensor(shown(batch))
+            assert batch.labelled.tolist() == [True] * 4 + [False] * 112
+            assert torch.equal(batch.labelled, numbers < 100)
+            counts = Counter(numbers[4:].tolist())
+            assert max(counts.values()) - min(counts.values()) <= 1 + 1  # epochs begin and end inside
+
+    def test_targets_are_mixed_with_their_images(self):
+        """Images that are all one value, and targets that say it: mixed by the same shares, they still agree."""
+        images = [np.full((16, 16, 1), value, np.uint8) for value in (0, 200)]
+        for mixture in ({"mixup": 1.0}, {"cutmix": 1.0}):
+            stream = stream_of(Part(examples_of(images), 40), choice=Augment(operations=0, crop=1.0, **mixture))
+            batch = stream.at(0)
+            shown_in_full = batch.images.float().mean((1, 2, 3)) / 200
+            torch.testing.assert_close(batch.targets[:, 1], shown_in_full, atol=0.004, rtol=0)
+            assert ((batch.targets > 0.05) & (batch.targets < 0.95)).any()
+
+    def test_sources_are_not_mixed_with_each_other(self):
+        images = [np.full((16, 16, 1), value, np.uint8) for value in (10, 200)]
+        one, other = (
+            replace(examples_of(images), positions=np.array([i]), targets=np.eye(2, dtype=np.float32)[[i]]) for i in (0, 1)
+        )
+        stream = stream_of(Part(one, 3), Part(other, 3), choice=Augment(operations=0, crop=1.0, mixup=1.0))
+        assert shown(stream.at(0)) == [10] * 3 + [200] * 3
 
     def test_a_ratio_of_nothing_from_the_pile(self):
         labelled, pile = examples_of(numbered(6)), examples_of(numbered(9, first=100), np.full((9, 6), 1 / 6), labelled=False)
@@ -175,11 +243,11 @@ class TestWithoutNoise:
     def test_every_example_once_and_in_order(self, count, size):
         order = np.arange(count)[::-1].copy()
         examples = replace(examples_of(numbered(count)), positions=order, targets=np.eye(count, dtype=np.float32)[order])
-        batches = list(in_order(examples, 8, size))
-        assert [len(batch.images) for batch in batches] == [size] * (count // size) + [count % size] * bool(count % size)
-        assert [number for batch in batches for number in shown(batch)] == order.tolist()
-        assert [number for batch in batches for number in batch.targets.argmax(1).tolist()] == order.tolist()
-        assert all(batch.labelled.all() for batch in batches)
+        found = list(in_order(examples, 8, size))
+        assert [len(batch.images) for batch in found] == [size] * (count // size) + [count % size] * bool(count % size)
+        assert [number for batch in found for number in shown(batch)] == order.tolist()
+        assert [number for batch in found for number in batch.targets.argmax(1).tolist()] == order.tolist()
+        assert all(batch.labelled.all() for batch in found)
 
     def test_pixels_are_those_of_prepare(self):
         images = [picture(0, 30, 20), picture(1, 16, 40, 1)]

@@ -4,11 +4,12 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from eyas.data.manifest import Manifest
-from eyas.data.store import INDEX, PART, PIXELS, build, open_built, open_store, pixel_hash, shrink
+from eyas.data.store import INDEX, PART, PIXELS, build, foretold_bytes, open_built, open_store, pixel_hash, shrink
 from eyas.errors import UserError
 from eyas.progress import listening
 from tests.images import encoded, hostile, image, manifest_of, picture, put
@@ -55,8 +56,10 @@ def test_the_bytes_do_not_depend_on_the_threads(tmp_path, images):
 
 def test_reducing_is_antialiased():
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))[..., None]  # one pixel black, one white
-    assert np.ptp(shrink(stripes, 8)) <= 2
-    assert abs(int(shrink(stripes, 8)[4, 4, 0]) - 127) <= 2
+    small = shrink(stripes, 8)
+    assert np.ptp(small[:, 1:-1]) <= 2  # the outermost see less on one side, which leaves them a little off
+    assert np.ptp(small) <= 10
+    assert abs(int(small[4, 4, 0]) - 127) <= 2
 
 
 def test_odd_files_are_listed_and_nothing_of_the_user_changes(tmp_path):
@@ -172,3 +175,58 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
         build(manifest, tmp_path / "store", side=8, threads=2)
     assert len(ahead) == rows
     assert max(ahead) <= 8
+
+
+def test_above_its_limit_it_holds_jpeg_files_that_look_the_same(tmp_path):
+    for seed, (height, width, channels) in enumerate([(60, 80, 3), (80, 60, 1), (30, 30, 3)]):
+        put(tmp_path / "in" / f"{seed}.png", encoded(image(seed, height, width, channels), "PNG"))
+    put(tmp_path / "in" / "3.png", b"")
+    images = manifest_of(tmp_path / "in", ["0.png", "3.png", "1.png", "2.png"])
+    raw = build(images, tmp_path / "raw", side=40)
+    small = build(images, tmp_path / "jpeg", side=40, raw_bytes=1000)
+    assert (raw.store.jpeg, small.store.jpeg) == (False, True)
+    assert (small.store.hashes, small.refused) == (raw.store.hashes, raw.refused)
+    assert (tmp_path / "jpeg" / PIXELS).stat().st_size < (tmp_path / "raw" / PIXELS).stat().st_size / 1.5
+    assert (tmp_path / "jpeg" / PIXELS).read_bytes()[:2] == b"\xff\xd8"
+    for i in range(3):
+        assert small.store[i].shape == raw.store[i].shape
+        assert not small.store[i].flags.writeable
+        assert np.abs(small.store[i].astype(int) - raw.store[i]).mean() < 4  # the texture is +-8 of noise in every pixel
+    again = open_store(tmp_path / "jpeg")
+    np.testing.assert_array_equal(again[2], small.store[2])
+
+
+def test_the_size_is_foretold_from_headers(tmp_path, images):
+    assert foretold_bytes(images, side=16) == len(build(images, tmp_path / "store", side=16).store.pixels)
+    assert foretold_bytes(manifest_of(tmp_path, []), side=16) == 0
+
+
+def test_a_jpeg_in_it_that_was_damaged_is_named(tmp_path, images):
+    build(images, tmp_path, side=16, raw_bytes=1)
+    content = bytearray((tmp_path / PIXELS).read_bytes())
+    content[:200] = bytes(200)
+    (tmp_path / PIXELS).write_bytes(content)
+    with pytest.raises(UserError, match=r"the prepared image 2\.png is damaged"):
+        open_store(tmp_path)[0]
+
+
+def test_a_store_of_an_earlier_version_is_named(tmp_path, images):
+    build(images, tmp_path, side=16)
+    pq.write_table(pq.read_table(tmp_path / INDEX).replace_schema_metadata({"refused": "[]"}), tmp_path / INDEX)
+    with pytest.raises(UserError, match="of an earlier version"):
+        open_store(tmp_path)
+
+
+def test_reducing_agrees_with_pillow_within_one_level():
+    for channels in (1, 3):
+        pixels = picture(3, 150, 200, channels)
+        layers = [Image.fromarray(pixels[..., c]).resize((80, 60), Image.Resampling.BICUBIC) for c in range(channels)]
+        expected = np.stack([np.asarray(layer) for layer in layers], -1).astype(int)
+        assert np.abs(shrink(pixels, 60) - expected).max() <= 1
+
+
+def test_an_index_of_many_rows_is_one_table(tmp_path, images, monkeypatch):
+    build(images, tmp_path / "one", side=16)
+    monkeypatch.setattr("eyas.data.store.ROWS", 2)
+    built = build(images, tmp_path / "many", side=16)
+    assert built.store.index.equals(open_store(tmp_path / "one").index)

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -27,9 +28,10 @@ def state_of(training: Training, seed: int = 0) -> State:
 
 
 def noisy_stream() -> Stream:
-    """Labelled and pseudo-labelled images, RandAugment and crops."""
-    soft = colours(10, seed=1, labelled=False)
-    return stream_of(Part(colours(15), 4), Part(soft, 2), choice=Augment(operations=2, magnitude=5, crop=0.5))
+    """Labelled images, some more often than others, and pseudo-labelled ones, under all the noise there is."""
+    labelled, soft = colours(15), colours(10, seed=1, labelled=False)
+    choice = Augment(operations=2, magnitude=5, crop=0.5, operation_set="code", erase=0.3, mixup=0.4, cutmix=1.0)
+    return stream_of(Part(labelled, 4, np.repeat([0.4, 1.0, 1.6], 5)), Part(soft, 2), choice=choice)
 
 
 def advance(state: State, stream: Stream, training: Training, until: int, steps: int) -> list[Step]:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from eyas.arch.budget import Budget
 from eyas.arch.cost import cost
 from eyas.arch.parse import parse
 from eyas.errors import UserError
+from eyas.nn.build import build
 from eyas.run import read_json
 from eyas.studies import plan as planning
 from eyas.studies.plan import TRIALS, Candidate, candidates, estimate, plan, rank
@@ -119,6 +121,7 @@ class TestNothingFits:
 def test_an_estimated_size_is_near_the_exported_one(target, tmp_path):
     arch = parse("mobilenet_v1x0.25@32")
     (one,) = [one for one in candidates(arch, 2) if one.arch == str(arch) and one.target == target]
-    found = planning._measured(tmp_path, one, Budget(), CLASSES, 1)
+    network = build(arch, nn.Linear(arch.features, len(CLASSES)))
+    found = planning._measured(tmp_path, one, Budget(), network, CLASSES, 1)
     assert estimate(arch, 2, target) == pytest.approx(found.size, rel=0.1)
     assert found.latency > 0

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from eyas.data.manifest import Manifest
 from eyas.errors import UserError
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Run, digest, read_json, write_json
@@ -23,7 +24,7 @@ from eyas.studies.prepare import prepare
 from eyas.studies.proof import accuracy
 from eyas.studies.report import write_report
 from eyas.studies.select import calibrate, select
-from tests.images import put
+from tests.images import encoded, put
 from tests.scenes import write_scenes
 
 STRONG, SMALL = "mobilenet_v1x0.35@32/8", "mobilenet_v1x0.25@32/8"
@@ -58,7 +59,7 @@ def taught(folder: Path, arch: str, validation: float = 0.8, of: str = "labelled
     lines = [{"step": step, "rate": 0.1, of: 1 / step} for step in range(1, 9)]
     lines[3]["validation"] = lines[7]["validation"] = {"accuracy": validation, "nll": 0.5}
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return {"arch": arch, "steps": 8, "best_step": 8, "validation": validation}
+    return {"arch": arch, "steps": 8, "best_step": 8, "validation": validation, "weights": None}
 
 
 def candidate(arch: str, target: str, size: int, refusals: tuple[str, ...] = (), measured: bool = False) -> dict[str, Any]:
@@ -202,6 +203,13 @@ def words(page: Path) -> str:
     text = re.sub(r"<svg.*?</svg>|<style.*?</style>", " ", page.read_text(), flags=re.DOTALL)
     shown = re.sub(r"<[^>]+>", " ", text).replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'").replace("&amp;", "&")
     return " ".join(shown.split())
+
+
+def galleries(page: Path) -> dict[str, str]:
+    """What is in each grid of pictures, by its title."""
+    return dict(
+        re.findall(r'<figure class="gallery"><figcaption>(.*?)</figcaption>(.*?)</figure>', page.read_text(), re.DOTALL)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -386,6 +394,32 @@ class TestHowARunWent:
         page = words(write_report(fitted_run(tmp_path, Story(pile=False))))
         assert "equal: bar/copy-a.png , bar/copy-b.png" in page
         assert "bar/unsure.png is bar, dot/unsure.png is dot" in page
+
+    def test_near_copies_are_shown_side_by_side(self, tmp_path):
+        tested = Manifest.load(fitted_run(tmp_path / "before", Story()) / "data" / "manifest.parquet").where(split="test")
+        id, source = next(row for row in zip(*map(tested.column, ("id", "source")), strict=True) if row[0].startswith("dot/"))
+        with Image.open(source) as photo:
+            turned, mirrored = (photo.transpose(how) for how in (Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT))
+        put(tmp_path / "pile" / "leak.png", encoded(turned, "PNG"))
+        put(tmp_path / "photos" / "bar" / "twin.png", encoded(mirrored, "PNG"))
+        page = write_report(fitted_run(tmp_path, Story()))
+        shown = galleries(page)
+        leaks = shown["Dropped from the pile: near copies of held-out images (1)"]
+        assert re.search(rf"leak\.png \| test: ({id}|bar/twin\.png)", leaks)
+        assert leaks.count("<img") == 1  # both pictures in one
+        doubts = shown["Near copies with different labels (1)"]
+        assert "bar/twin.png (bar)" in doubts
+        assert f"{id} (dot)" in doubts
+        assert "near copy of a test image 1" in words(page)
+
+    def test_odd_pictures_are_shown_with_what_makes_them_odd(self, tmp_path):
+        put(tmp_path / "photos" / "bar" / "night.png", encoded(Image.new("RGB", (48, 48), (1, 1, 1)), "PNG"))
+        page = write_report(fitted_run(tmp_path, Story(pile=False)))
+        assert "bar/night.png: 1<" in galleries(page)["The darkest: mean grey level"]
+        assert re.search(r"Images below [\d.]+: 1\. They were kept\.", words(page))
+
+    def test_data_without_anything_odd_says_so(self, helped):
+        assert "No two labelled images are near copies" in words(helped)
 
 
 class TestTheReportOfASupervisedRun:

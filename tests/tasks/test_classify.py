@@ -53,6 +53,13 @@ class TestLoss:
         torch.testing.assert_close(losses["labelled"], people * 2 / 6)
         torch.testing.assert_close(losses["pseudo"], teacher * 4 / 6)
 
+    def test_class_weights_are_those_of_torch_on_labelled_images_and_none_on_a_teachers(self, logits, soft):
+        weights = (0.5, 2.0, 1.0, 0.1)
+        losses = Classify(CLASSES, weights=weights).loss(logits, batch_of(soft, [True] * 4 + [False] * 2))
+        expected = functional.cross_entropy(logits[:4], soft[:4], torch.tensor(weights)) * 4 / 6
+        torch.testing.assert_close(losses["labelled"], expected)
+        torch.testing.assert_close(losses["pseudo"], functional.cross_entropy(logits[4:], soft[4:]) * 2 / 6)
+
     def test_the_gradient_is_the_difference_of_probabilities(self, logits, soft):
         logits.requires_grad_(True)
         sum(Classify(CLASSES).loss(logits, batch_of(soft, [True, False] * 3)).values()).backward()

@@ -23,7 +23,7 @@ from rich.table import Table
 from eyas import __version__
 from eyas.cli.arguments import read
 from eyas.cli.costs import cost_rows, show_cost
-from eyas.cli.show import show_evaluate, show_export, show_fit, show_predict, show_report, show_train
+from eyas.cli.show import show_audit, show_evaluate, show_export, show_fit, show_predict, show_report, show_train
 from eyas.cli.terminal import Bars, err, out
 from eyas.errors import EyasError
 from eyas.progress import listening
@@ -152,6 +152,7 @@ COMMANDS = {
         goes_on=True,
     ),
     "train": Command("eyas.studies.train:train", "one supervised run", ("data",), show_train, goes_on=True),
+    "audit": Command("eyas.studies.audit:audit", "the data check", ("data",), show_audit, goes_on=True),
     "cost": Command(
         "eyas.studies.cost:compare",
         "MAdds, parameters and activations of architectures",

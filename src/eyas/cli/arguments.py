@@ -30,7 +30,7 @@ def read(words: list[str], name: str, study: Study, positional: tuple[str, ...],
     """
     parser = _parser(name, study, positional, csv)
     try:
-        given = parser.instantiate(parser.parse_args(words))
+        given = parser.instantiate(parser.parse_args([_underscored(word) for word in words]))
     except ArgumentError as error:
         wrong = _plainly(error.message, positional, parser.get_defaults().keys())
         raise UserError(f"{wrong}; see eyas {name} --help") from None
@@ -51,8 +51,7 @@ def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool) -> 
         allow_abbrev=False,  # a misspelt --training.rat would set --training.rate
     )
     for argument in positional:
-        many = {"nargs": "+", "type": str} if hints[argument] == list[str] else {"type": hints[argument]}
-        parser.add_argument(argument, help=helps.get(argument, ""), **many)
+        parser.add_argument(argument, help=helps.get(argument, ""), **_count(study, argument, hints[argument]))
     lines = ", a line each" if get_origin(hints.get("return")) is list else ""
     parser.add_argument("--json", action="store_true", help=f"print the result as JSON{lines}")
     if csv:
@@ -66,9 +65,24 @@ def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool) -> 
 def _usage(name: str, study: Study, positional: tuple[str, ...], hints: dict[str, Any]) -> str:
     """`eyas cost ARCH [ARCH ...] [OPTIONS]`: what must be given, and that there is more."""
     upper = {argument: argument.upper() for argument in positional}
-    needed = [f"{word} [{word} ...]" if hints[argument] == list[str] else word for argument, word in upper.items()]
+    forms = {"+": "{0} [{0} ...]", "?": "[{0}]", None: "{0}"}
+    needed = [forms[_count(study, name, hints[name]).get("nargs")].format(word) for name, word in upper.items()]
     named = (key for key, value in signature(study).parameters.items() if _must_be_named(value, positional))
     return " ".join([f"eyas {name}", *needed, *(f"--{key} {key.upper()}" for key in named), "[OPTIONS]"])
+
+
+def _count(study: Study, argument: str, hint: Any) -> dict[str, Any]:
+    """How many words a positional argument takes: several, one or none, or one."""
+    if hint == list[str]:
+        return {"nargs": "+", "type": str}
+    if signature(study).parameters[argument].default is not Parameter.empty:
+        return {"nargs": "?", "type": str}
+    return {"type": hint}
+
+
+def _underscored(word: str) -> str:
+    """`--cache-dir` as `--cache_dir`: both are understood."""
+    return re.sub(r"^--[\w.-]+", lambda name: "--" + name[0][2:].replace("-", "_"), word)
 
 
 def _must_be_named(value: Parameter, positional: tuple[str, ...]) -> bool:

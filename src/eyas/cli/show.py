@@ -23,6 +23,25 @@ def show_fit(result: Any) -> None:
     out.print(f"ships   {escape(str(result.artifact))} ({ships})\nreport  {escape(str(result.report))}")
 
 
+def show_audit(result: Any) -> None:
+    """What the data holds, what is wrong with it, and where it is told in full."""
+    if result.freed is not None:
+        out.print(f"cache   {show('size', result.freed) if result.freed else 'nothing'} given back")
+    if result.findings is None:
+        return
+    found = result.findings
+    splits = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
+    out.print(f"[bold]{found['images']:,} labelled images[/] in {len(found['classes'])} classes: {splits}")
+    near, equal = found["near"], found["duplicates"]
+    out.print(f"  unreadable       {result.quarantined:,}")
+    out.print(f"  equal pictures   {equal['dropped']:,} dropped, {equal['conflicting_labels']:,} with different labels")
+    out.print(f"  near copies      {near['dropped']:,} dropped from training, as a held-out split has them")
+    if pile := found["pile"]:
+        leaks = {name: pile[name] for name in pile if name.endswith(("_validation", "_test"))}
+        out.print(f"  pile             {pile['images']:,} of {pile['read']:,} kept; {sum(leaks.values()):,} held out elsewhere")
+    out.print(f"report  {escape(str(result.report))}")
+
+
 def show_train(result: Any) -> None:
     """Accuracy on the test split, and where the run is."""
     out.print(f"{result.arch}: test accuracy {result.test} on {result.test.images} images\nrun  {escape(str(result.run))}")

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from eyas.data.duplicates import apart, distinct, firewall, near_pairs, together
 from eyas.data.manifest import SPLITS, Manifest
+from eyas.data.outliers import outliers
 from eyas.data.splits import apportion, fix_splits, shuffled
 from eyas.data.store import Built, Refused, Store
 from eyas.errors import UserError
 from eyas.recipe import Splits
 from eyas.run import write_atomic, write_json
 
-EXAMPLES = 50  # of each kind of finding that are named; the counts are complete
+VERSION = 2  # of what is checked and found: a run that was checked differently is checked again
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,11 @@ def audit(
       within training one copy stays. Copies within a held-out split stay: they leak nothing, and published test splits
       keep their size.
     * Splits that the data does not fix are drawn (`eyas.data.splits`).
-    * The leak firewall: the pile loses every picture, and every group, that validation or test holds; what training or
-      the pile itself holds already is dropped too.
+    * Near copies (`eyas.data.near`) are drawn into one split. Where the data, or `draw_test`, has parted them, those of a
+      held-out picture leave training; all others stay, and are listed.
+    * The leak firewall: the pile loses every picture, near copies too, and every group, that validation or test holds;
+      what training or the pile itself holds already, pixel by pixel, is dropped too.
+    * Pictures unlike the rest (`eyas.data.outliers`) are listed.
 
     `built` and `pile_built` are what `eyas.data.store.build` made of `manifest` and `pile`, or of more rows.
 
@@ -53,14 +60,15 @@ def audit(
         UserError: the data puts one group into two splits.
     """
     readable, quarantine = _readable(manifest, built)
-    hashes = _hashes(built.store)
-    distinct, duplicates = _distinct(readable, hashes)
-    fixed = fix_splits(distinct, splits, seed)
+    different, equal = distinct(readable, built.store)
+    copies = near_pairs(different, built.store)
+    drawn = fix_splits(together(different, copies), splits, seed)
+    fixed, near = apart(different.with_splits(drawn.column("split")), copies)
     kept_pile, pile_findings = None, None
     if pile is not None and pile_built is not None:
         readable_pile, refused = _readable(pile, pile_built)
         quarantine += refused
-        kept_pile, pile_findings = _firewall(readable_pile, _hashes(pile_built.store), fixed, hashes)
+        kept_pile, pile_findings = firewall(readable_pile, pile_built.store, fixed, built.store)
         pile_findings = {"read": len(pile), "unreadable": len(refused), **pile_findings}
     findings = {
         "read": len(manifest),
@@ -68,7 +76,9 @@ def audit(
         "images": len(fixed),
         **_balance(fixed),
         "sizes": _sizes(fixed, built.store),
-        "duplicates": duplicates,
+        "duplicates": equal,
+        "near": near,
+        "odd": outliers(fixed.column("id"), _index(fixed, built.store)),
         "pile": pile_findings,
     }
     return Audit(fixed, kept_pile, fixed.where(split="train").classes, quarantine, findings)
@@ -143,76 +153,6 @@ def _readable(manifest: Manifest, built: Built) -> tuple[Manifest, tuple[Refused
     return manifest.where([id not in refused for id in ids]), tuple(refused[id] for id in ids if id in refused)
 
 
-def _hashes(store: Store) -> dict[str, str]:
-    return dict(zip(store.ids, store.hashes, strict=True))
-
-
-def _distinct(manifest: Manifest, hashes: dict[str, str]) -> tuple[Manifest, dict[str, Any]]:
-    """The rows without repeated pictures, and what was found."""
-    ids, labels, splits = (manifest.column(name) for name in ("id", "label", "split"))
-    same: dict[str, list[int]] = defaultdict(list)
-    for row, id in enumerate(ids):
-        same[hashes[id]].append(row)
-    dropped: set[int] = set()
-    counts: Counter[str] = Counter()
-    copies, conflicts = [], []
-    for rows in same.values():
-        if len({labels[row] for row in rows}) > 1:
-            conflicts.append([{"id": ids[row], "label": labels[row]} for row in rows])
-            dropped.update(rows)
-        elif len(rows) > 1:
-            kept = _kept_copies(rows, splits)
-            counts["kept_in_held_out"] += len(kept) - 1
-            counts["across_splits"] += sum(_held(splits[row]) != _held(splits[kept[0]]) for row in rows)
-            copies.append([ids[row] for row in (*kept, *(row for row in rows if row not in kept))])
-            dropped.update(set(rows) - set(kept))
-            counts["dropped"] += len(rows) - len(kept)
-    findings = {
-        "dropped": counts["dropped"],
-        "of_which_across_splits": counts["across_splits"],
-        "kept_in_held_out": counts["kept_in_held_out"],
-        "copies": copies[:EXAMPLES],
-        "conflicting_labels": sum(len(rows) for rows in conflicts),
-        "conflicts": conflicts[:EXAMPLES],
-    }
-    return manifest.where([row not in dropped for row in range(len(ids))]), findings
-
-
-def _kept_copies(rows: list[int], splits: list[str | None]) -> list[int]:
-    for split in ("test", "validation"):
-        held_out = [row for row in rows if splits[row] == split]
-        if held_out:
-            return held_out
-    return rows[:1]
-
-
-def _held(split: str | None) -> str:
-    return split or "train"
-
-
-def _firewall(
-    pile: Manifest, pile_hashes: dict[str, str], manifest: Manifest, hashes: dict[str, str]
-) -> tuple[Manifest, dict[str, int]]:
-    """The pile without what it may not hold, and how many were dropped for which reason."""
-    seen: dict[str, str] = {}
-    groups: dict[str, str] = {}
-    for id, split, group in zip(*(manifest.column(name) for name in ("id", "split", "group")), strict=True):
-        seen[hashes[id]] = split
-        if group is not None and split != "train":
-            groups[group] = split
-    counts: Counter[str] = Counter()
-    keep = []
-    for id, group in zip(pile.column("id"), pile.column("group"), strict=True):
-        where = seen.get(pile_hashes[id])
-        reason = f"equal_to_{where}" if where else f"group_in_{groups[group]}" if group in groups else "kept"
-        if reason == "kept":
-            seen[pile_hashes[id]] = "pile"
-        counts[reason] += 1
-        keep.append(reason == "kept")
-    reasons = [f"equal_to_{where}" for where in (*SPLITS, "pile")] + ["group_in_validation", "group_in_test"]
-    return pile.where(keep), {"images": counts["kept"]} | {reason: counts[reason] for reason in reasons}
-
-
 def _sample(manifest: Manifest, rows: list[int], total: int, seed: int) -> set[str]:
     """Ids of `total` of the rows, by class, and within a class by the split that the data fixes."""
     ids, labels, splits = (manifest.column(name) for name in ("id", "label", "split"))
@@ -245,14 +185,19 @@ def _balance(manifest: Manifest) -> dict[str, Any]:
 
 def _sizes(manifest: Manifest, store: Store) -> dict[str, Any]:
     """Smallest, middle and largest height and width in pixels, of the files as they are, and how many are grey."""
-    rows = [store.position(id) for id in manifest.column("id")]
-    columns = {name: store.index[name].to_pylist() for name in ("original_height", "original_width", "channels")}
-    picked = {name: [values[row] for row in rows] for name, values in columns.items()}
+    index = _index(manifest, store)
     return {
-        "height": _range(picked["original_height"]),
-        "width": _range(picked["original_width"]),
-        "grey": sum(channels == 1 for channels in picked["channels"]),
+        "height": _range(index["original_height"].to_pylist()),
+        "width": _range(index["original_width"].to_pylist()),
+        "grey": sum(channels == 1 for channels in index["channels"].to_pylist()),
     }
+
+
+def _index(manifest: Manifest, store: Store) -> pa.Table:
+    """The rows of the store's index that are in the manifest, in its order."""
+    return store.index.drop_columns("thumbnail").take(
+        pa.array([store.position(id) for id in manifest.column("id")], pa.int64())
+    )
 
 
 def _range(values: Collection[int]) -> list[int] | None:

@@ -1,17 +1,22 @@
-"""Noise on the input: crops, mirrorings and RandAugment, each a function of an image and a generator."""
+"""Noise on the input: each image cropped by slicing, all images of a batch changed together as tensors."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageEnhance, ImageOps
+import torch
+from jaxtyping import Float64, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
+from eyas.data.mix import mix
+from eyas.data.noise import Noise
+from eyas.data.randaugment import fill, put, randaugment
 from eyas.recipe import Augment
 
-Pixels = UInt8[np.ndarray, "h w c"]
-Operation = Callable[[Image.Image, float, float], Image.Image]
+Pixels = UInt8[np.ndarray, "_height _width _channels"]
 
-FILL = 128  # what moves in from outside the image, as in the reference code
+CHUNK = 32  # images changed at a time on a processor, so that they stay in its caches
 
 
 def prepare(image: Pixels, resolution: int) -> UInt8[np.ndarray, "r r c"]:
@@ -19,73 +24,46 @@ def prepare(image: Pixels, resolution: int) -> UInt8[np.ndarray, "r r c"]:
     return _array(_image(image).resize((resolution, resolution), Image.Resampling.BICUBIC))
 
 
-def augment(
-    image: Pixels, choice: Augment, flips: str, resolution: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "r r c"]:
-    """A random view of the image: a crop, RandAugment, mirrorings. `rng` decides everything."""
-    picture = _image(image)
-    box = _crop(picture.size, choice.crop, rng) if choice.crop < 1 else None
-    picture = picture.resize((resolution, resolution), Image.Resampling.BILINEAR, box)
-    for name in rng.choice(list(OPERATIONS), size=choice.operations):
-        sign = 1.0 if rng.random() < 0.5 else -1.0
-        picture = OPERATIONS[name](picture, choice.magnitude / 10, sign)
-    if flips != "none" and rng.random() < 0.5:
-        picture = ImageOps.mirror(picture)
-    if flips == "both" and rng.random() < 0.5:
-        picture = ImageOps.flip(picture)
-    return _array(picture)
+def crops(images: Sequence[Pixels], noise: Noise, resolution: int) -> UInt8[Tensor, "b c r r"]:
+    """A box of each image at `resolution` x `resolution`; one channel where all are grey, otherwise three."""
+    channels = max(image.shape[2] for image in images)
+    found = torch.empty((len(images), channels, resolution, resolution), dtype=torch.uint8)
+    for row, image in enumerate(images):
+        found[row] = _crop(image, noise.crop[row], resolution)
+    return found
 
 
-def _crop(size: tuple[int, int], smallest: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """A box of at least `smallest` of the area, sides 3:4 to 4:3 of the image's own (Szegedy et al. 2015)."""
-    width, height = size
-    area = rng.uniform(smallest, 1.0)
-    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    across = min(max(np.sqrt(area * ratio), area), 1.0)  # where the shape does not fit, the area is kept and not the shape
-    wide, high = across * width, area / across * height
-    left, top = rng.uniform(0, width - wide), rng.uniform(0, height - high)
-    return left, top, left + wide, top + high
+def apply(views: UInt8[Tensor, "b c r r"], noise: Noise, choice: Augment) -> UInt8[Tensor, "b r r 3"]:
+    """RandAugment, mirrorings, erasing and mixing, wherever `views` are; they are used up."""
+    size = CHUNK if views.device.type == "cpu" else len(views)
+    for first in range(0, len(views), size):
+        some = noise.rows(first, first + size)
+        part = randaugment(views[first : first + size], some, choice.operation_set, choice.magnitude / 10)
+        part = _mirror(part, some)
+        views[first : first + size] = fill(part, some.erased) if choice.erase else part
+    mixed = mix(views, noise) if choice.mixup or choice.cutmix else views
+    found = torch.empty((len(views), *views.shape[2:], 3), dtype=torch.uint8, device=views.device)
+    for channel in range(3):
+        found[..., channel] = mixed[:, channel % views.shape[1]]
+    return found
 
 
-def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
-    """Factors from 0.1 up, the reference's lowest: at 0 and below, brightness leaves a black picture, whatever it showed."""
-    return lambda image, level, sign: kind(image).enhance(max(0.1, 1 + 0.9 * level * sign))
+def _crop(image: Pixels, box: Float64[np.ndarray, " 4"], resolution: int) -> UInt8[Tensor, "c r r"]:
+    """Bilinear and antialiased: Pillow's pixels within a level."""
+    height, width = image.shape[:2]
+    left, top, right, bottom = np.rint(box * (width, height, width, height)).astype(int).tolist()
+    left, top = min(left, width - 1), min(top, height - 1)
+    # A copy: torch cannot say of a tensor that it must not be written to, and prepared images must not.
+    kept = torch.from_numpy(image[top : max(bottom, top + 1), left : max(right, left + 1)].copy()).permute(2, 0, 1)
+    return functional.interpolate(kept[None], (resolution, resolution), mode="bilinear", antialias=True)[0]
 
 
-def _affine(image: Image.Image, matrix: tuple[float, float, float, float, float, float]) -> Image.Image:
-    fill = FILL if image.mode == "L" else (FILL, FILL, FILL)
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
-
-
-def _shift(level: float, sign: float) -> float:
-    """The share of the side that a picture is moved by; some of it always stays in sight."""
-    return min(0.45 * level, 0.9) * sign
-
-
-def _rotate(image: Image.Image, level: float, sign: float) -> Image.Image:
-    fill = FILL if image.mode == "L" else (FILL, FILL, FILL)
-    return image.rotate(30 * level * sign, Image.Resampling.BILINEAR, fillcolor=fill)
-
-
-# The 14 operations of the paper (RandAugment, 1909.13719, Figure 1): image, level in 0..1 and beyond, sign. Ranges are
-# AutoAugment's; what brightens or darkens, turns left or right, is drawn by the sign. Levels grow with severity
-# everywhere: in the reference code posterize grows milder, and above magnitude 10 leaves its range.
-OPERATIONS: dict[str, Operation] = {
-    "identity": lambda image, level, sign: image,  # noqa: ARG005 (the form of all operations)
-    "autocontrast": lambda image, level, sign: ImageOps.autocontrast(image),  # noqa: ARG005
-    "equalize": lambda image, level, sign: ImageOps.equalize(image),  # noqa: ARG005
-    "rotate": _rotate,
-    "solarize": lambda image, level, sign: ImageOps.solarize(image, max(0, round(256 * (1 - level)))),  # noqa: ARG005
-    "color": _enhance(ImageEnhance.Color),
-    "posterize": lambda image, level, sign: ImageOps.posterize(image, max(1, 8 - round(4 * level))),  # noqa: ARG005
-    "contrast": _enhance(ImageEnhance.Contrast),
-    "brightness": _enhance(ImageEnhance.Brightness),
-    "sharpness": _enhance(ImageEnhance.Sharpness),
-    "shear_x": lambda image, level, sign: _affine(image, (1, 0.3 * level * sign, 0, 0, 1, 0)),
-    "shear_y": lambda image, level, sign: _affine(image, (1, 0, 0, 0.3 * level * sign, 1, 0)),
-    "translate_x": lambda image, level, sign: _affine(image, (1, 0, _shift(level, sign) * image.width, 0, 1, 0)),
-    "translate_y": lambda image, level, sign: _affine(image, (1, 0, 0, 0, 1, _shift(level, sign) * image.height)),
-}
+def _mirror(images: UInt8[Tensor, "b c h w"], noise: Noise) -> UInt8[Tensor, "b c h w"]:
+    for axis, flipped in ((3, noise.mirrored[:, 0]), (2, noise.mirrored[:, 1])):
+        if flipped.any():
+            rows = torch.from_numpy(np.flatnonzero(flipped)).to(images.device)
+            put(images, rows, images.index_select(0, rows).flip(axis))
+    return images
 
 
 def _image(image: Pixels) -> Image.Image:

@@ -2,19 +2,24 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
-from eyas.data.augment import augment, prepare
+from eyas.data.augment import apply, crops, prepare
+from eyas.data.mix import mix_targets, shares
+from eyas.data.noise import Noise, draw
+from eyas.data.sampling import epoch
 from eyas.data.store import Store
 from eyas.recipe import Augment
 
 AHEAD = 3  # batches made before they are asked for
+THREADS = 2  # that make them
+KEPT = 4  # epochs of each part whose order is kept: batches are made of two or three at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,20 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`count` examples of one source in every batch."""
+    """`count` examples of one source in every batch; with `weights` (mean 1), some are drawn more often than others."""
 
     examples: Examples
     count: int
+    weights: Float64[np.ndarray, " n"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Images of one part, cropped, with the noise that is still to be applied to them."""
+
+    part: int
+    images: UInt8[Tensor, "b c r r"]
+    noise: Noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +75,68 @@ class Stream:
     flips: str
     resolution: int
     seed: int
+    _orders: dict[tuple[int, int], Int64[np.ndarray, " n"]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def at(self, step: int) -> Batch:
         """The batch of `step`: each part runs through a new shuffle of all its images before it begins the next."""
-        images, targets, labelled = [], [], []
-        for index, part in enumerate(self.parts):
-            for slot, row in enumerate(self._rows(part, index, step)):
-                # From 1: a generator seeded with (.., 0) is the one of the shuffle, as a number left out counts as 0.
-                rng = np.random.default_rng((self.seed, index, step, slot + 1))
-                pixels = part.examples.store[int(part.examples.positions[row])]
-                images.append(three_channels(augment(pixels, self.augment, self.flips, self.resolution, rng)))
-                targets.append(part.examples.targets[row])
-                labelled.append(part.examples.labelled)
-        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets)), torch.tensor(labelled))
+        return self._finished(step, self._views(step), "cpu")
 
-    def run(self, start: int, stop: int, threads: int = 2) -> Iterator[Batch]:
-        """Batches `start` to `stop`, made `AHEAD` of time."""
+    def run(self, start: int, stop: int, threads: int = THREADS, device: str = "cpu") -> Iterator[Batch]:
+        """Batches `start` to `stop` on `device`, made `AHEAD` of time; the same ones on every device.
+
+        An accelerator takes cropped images as they are from pinned memory, and changes them itself.
+        """
         with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[Future[Batch]] = deque(pool.submit(self.at, step) for step in range(start, min(start + AHEAD, stop)))
+            make = self.at if device == "cpu" else self._pinned
+            waiting = deque(pool.submit(make, step) for step in range(start, min(start + AHEAD, stop)))
             for step in range(start, stop):
                 if step + AHEAD < stop:
-                    waiting.append(pool.submit(self.at, step + AHEAD))
-                yield waiting.popleft().result()
+                    waiting.append(pool.submit(make, step + AHEAD))
+                made = waiting.popleft().result()
+                yield made if isinstance(made, Batch) else self._finished(step, made, device)
 
-    def _rows(self, part: Part, index: int, step: int) -> list[int]:
-        images = len(part.examples)
-        first, last = step * part.count, (step + 1) * part.count
+    def rows(self, part: int, step: int) -> list[int]:
+        """Which examples of a part are in the batch of `step`, in their order."""
+        images, count = len(self.parts[part].examples), self.parts[part].count
+        first, last = step * count, (step + 1) * count
         epochs = range(first // images, max(first, last - 1) // images + 1)
-        orders = [np.random.default_rng((self.seed, index, epoch)).permutation(images) for epoch in epochs]
         skipped = first - epochs.start * images
-        return np.concatenate(orders)[skipped : skipped + part.count].tolist()
+        return np.concatenate([self._order(part, number) for number in epochs])[skipped : skipped + count].tolist()
+
+    def _order(self, part: int, number: int) -> Int64[np.ndarray, " n"]:
+        """An epoch of a part, kept while it lasts: shuffling a million images for every batch would take longer than it."""
+        key = (part, number)
+        found = self._orders.get(key)
+        if found is None:
+            of = self.parts[part]
+            found = epoch(of.weights, len(of.examples), np.random.default_rng((self.seed, *key)))
+            self._orders[key] = found
+            self._orders.pop((part, number - KEPT), None)
+        return found
+
+    def _views(self, step: int) -> list[Views]:
+        """What is read and drawn on the processor, for each part."""
+        found = []
+        for index, part in enumerate(self.parts):
+            if not part.count:
+                continue
+            # With 1 at the end: a generator seeded with (.., 0) is the one of the shuffle, as a number left out counts as 0.
+            noise = draw(self.augment, self.flips, part.count, np.random.default_rng((self.seed, index, step, 1)))
+            images = [part.examples.store[int(part.examples.positions[row])] for row in self.rows(index, step)]
+            found.append(Views(index, crops(images, noise, self.resolution), noise))
+        return found
+
+    def _pinned(self, step: int) -> list[Views]:
+        return [Views(views.part, views.images.pin_memory(), views.noise) for views in self._views(step)]
+
+    def _finished(self, step: int, parts: list[Views], device: str) -> Batch:
+        images, targets = [], []
+        for views in parts:
+            examples, noise = self.parts[views.part].examples, views.noise
+            images.append(apply(views.images.to(device, non_blocking=True), noise, self.augment))
+            targets.append(mix_targets(examples.targets[self.rows(views.part, step)], shares(noise, self.resolution)))
+        labelled = [part.examples.labelled for part in self.parts for _ in range(part.count)]
+        return Batch(torch.cat(images), torch.from_numpy(np.concatenate(targets)), torch.tensor(labelled)).to(device)
 
 
 def in_order(examples: Examples, resolution: int, size: int = 64) -> Iterator[Batch]:

@@ -13,22 +13,30 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from eyas.data.decode import Pixels, Refusal, decode
+from eyas.data import jpeg
+from eyas.data.decode import Pixels, Refusal, decode, size
 from eyas.data.manifest import Manifest
+from eyas.data.quality import THUMBNAIL, look
+from eyas.data.resize import shrink
 from eyas.errors import UserError
 from eyas.progress import work
 from eyas.run import write_atomic
 
-PIXELS = "pixels.bin"  # uint8, images one after the other, each [h, w, c]
+PIXELS = "pixels.bin"  # images one after the other, each uint8 [h, w, c], or a JPEG file
 INDEX = "index.parquet"  # written last: a store is whole when it is there
 PART = ".pixels.part"
+# Bytes of uint8 pixels; above this, JPEG, which takes about an eighth and half a millisecond an image. Pixels are only
+# faster while the system keeps most of them in memory, and more than this few machines can spare. A number and no share
+# of the disk: a run that is begun again, on a fuller disk, must read the same images.
+RAW_BYTES = 20_000_000_000
+SAMPLE = 200  # images whose headers are read to foretell the size
+ROWS = 4096  # of the index that are held as Python objects
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -39,6 +47,9 @@ SCHEMA = pa.schema(
         ("hash", pa.string()),  # of the pixels at full size: equal for equal pictures, whatever their files
         ("original_height", pa.int32()),
         ("original_width", pa.int32()),
+        # Of the picture at full size, see eyas.data.quality.Look.
+        ("thumbnail", pa.binary(THUMBNAIL**2)),
+        *((name, pa.float32()) for name in ("brightness", "contrast", "dark", "light", "sharpness")),
     ]
 )
 
@@ -54,17 +65,25 @@ class Refused:
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared images: `store[i]` is uint8 [h, w, c], a read-only view into `pixels`."""
+    """Prepared images: `store[i]` is uint8 [h, w, c], read-only; a view into `pixels`, or decoded from the JPEG there."""
 
     index: pa.Table
     pixels: np.ndarray
+    jpeg: bool = False
 
     def __len__(self) -> int:
         return self.index.num_rows
 
     def __getitem__(self, i: int) -> Pixels:
-        offset, height, width, channels = self._places[i]
-        return self.pixels[offset : offset + height * width * channels].reshape(height, width, channels)
+        offset, end, height, width, channels = self._places[i].tolist()
+        if not self.jpeg:
+            return self.pixels[offset:end].reshape(height, width, channels)
+        try:
+            pixels = jpeg.decode(self.pixels[offset:end].tobytes(), channels == 1)
+        except ValueError as error:
+            raise UserError(f"the prepared image {self.ids[i]} is damaged ({error}); run again with a new --out") from None
+        pixels.flags.writeable = False
+        return pixels
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -85,9 +104,11 @@ class Store:
         return {id: i for i, id in enumerate(self.ids)}
 
     @cached_property
-    def _places(self) -> list[tuple[int, int, int, int]]:
-        columns = (self.index[name].to_pylist() for name in ("offset", "height", "width", "channels"))
-        return list(zip(*columns, strict=True))
+    def _places(self) -> np.ndarray:
+        """Where an image begins and ends in `pixels`, and its shape: int64 [n, 5]."""
+        offset, *shape = (self.index[name].to_numpy().astype(np.int64) for name in ("offset", "height", "width", "channels"))
+        end = np.append(offset[1:], len(self.pixels)) if self.jpeg else offset + np.prod(shape, axis=0)
+        return np.stack([offset, end, *shape], axis=1)
 
 
 @dataclass(frozen=True)
@@ -100,30 +121,36 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    pixels: Pixels
-    hash: str
-    height: int
-    width: int
+    """What is kept of an image, and its row of the index but for the id and the place."""
+
+    content: bytes | memoryview
+    row: dict[str, Any]
 
 
-def build(manifest: Manifest, folder: Path, side: int, threads: int | None = None) -> Built:
+def build(manifest: Manifest, folder: Path, side: int, threads: int | None = None, raw_bytes: int = RAW_BYTES) -> Built:
     """Decode every image of the manifest once and keep it with its short side reduced to `side` pixels, never enlarged.
 
     The same manifest and files give the same bytes, whatever the number of threads. What cannot be decoded is left
-    out and listed. At most a few images a thread are in memory.
+    out and listed. At most a few images a thread are in memory. Pixels are kept as they are, or, where they would take
+    more than about `raw_bytes`, as JPEG of quality 95 with colours at full resolution.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full; no half store is left.
     """
+    as_jpeg = foretold_bytes(manifest, side) > raw_bytes
     with _writing(folder) as file:
-        rows, refused = _fill(file, manifest, side, threads or _processors())
-    table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"refused": json.dumps([asdict(r) for r in refused])})
-    with _explained(folder):
-        (folder / PART).replace(folder / PIXELS)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        write_atomic(folder / INDEX, buffer.getvalue())
+        index, refused = _fill(file, manifest, side, threads or _processors(), as_jpeg)
+        told = {"refused": [asdict(row) for row in refused], "bytes": file.tell(), "jpeg": as_jpeg}
+    _finish(folder, index.replace_schema_metadata({name: json.dumps(value) for name, value in told.items()}))
+    del index  # it is about to be read again; a large one is not held twice
     return open_built(folder)
+
+
+def foretold_bytes(manifest: Manifest, side: int) -> int:
+    """About how many bytes the pixels of all images will take, from the headers of at most `SAMPLE` of them."""
+    sources = manifest.column("source")
+    sample = sources[:: -(-len(sources) // SAMPLE)] if sources else []
+    return round(sum(_pixel_bytes(source, side) for source in sample) * len(sources) / max(1, len(sample)))
 
 
 def open_store(folder: Path) -> Store:
@@ -148,68 +175,74 @@ def open_built(folder: Path) -> Built:
         raise UserError(f"{folder} holds no prepared images: was the run that makes them finished?") from None
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"the prepared images in {folder} cannot be read: {error}; remove the folder and run again") from None
-    expected = int(np.prod([index[name].to_numpy() for name in ("height", "width", "channels")], axis=0, dtype=np.int64).sum())
-    if size != expected:
-        raise UserError(f"{folder / PIXELS} has {size} bytes where {expected} belong; remove the folder and run again")
+    told = {name.decode(): json.loads(value) for name, value in (index.schema.metadata or {}).items()}
+    if not {"refused", "bytes", "jpeg"} <= told.keys():
+        raise UserError(f"the prepared images in {folder} are of an earlier version; run again with a new --out")
+    if size != told["bytes"]:
+        raise UserError(f"{folder / PIXELS} has {size} bytes where {told['bytes']} belong; remove the folder and run again")
     pixels = np.memmap(folder / PIXELS, np.uint8, "r") if size else np.zeros(0, np.uint8)
-    refused = json.loads((index.schema.metadata or {})[b"refused"])
-    return Built(Store(index.replace_schema_metadata(), pixels), tuple(Refused(**row) for row in refused))
-
-
-def shrink(pixels: Pixels, side: int) -> Pixels:
-    """The image with its short side at `side` pixels, antialiased; a smaller one as it is."""
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    if short <= side:
-        return pixels
-    size = (round(width * side / short), round(height * side / short))
-    grey = pixels.shape[2] == 1
-    image = Image.fromarray(pixels[..., 0] if grey else pixels)
-    # Bicubic over the whole footprint of a pixel; box-averaging first to three times the size is faster, looks the same.
-    small = np.array(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
-    return small[..., None] if grey else small
+    store = Store(index.replace_schema_metadata(), pixels, told["jpeg"])
+    return Built(store, tuple(Refused(**row) for row in told["refused"]))
 
 
 def pixel_hash(pixels: Pixels) -> str:
     """A digest of the picture; a grey picture stored in three equal channels has that of its grey self."""
-    first = pixels[..., :1]
-    if pixels.shape[2] == 3 and np.array_equal(first, pixels[..., 1:2]) and np.array_equal(first, pixels[..., 2:]):
-        pixels = first
-    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    if _all_grey(pixels[:1]) and _all_grey(pixels):  # one row tells of most pictures that they have colours
+        pixels = pixels[..., :1]
+    digest = hashlib.sha256(str(pixels.shape).encode())  # processors have instructions for it
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
-def _fill(file: IO[bytes], manifest: Manifest, side: int, threads: int) -> tuple[list[dict[str, int | str]], list[Refused]]:
-    """Write the pixels; the rows of the index and what was refused."""
-    rows: list[dict[str, int | str]] = []
+def _finish(folder: Path, index: pa.Table) -> None:
+    """Put the pixels in their place, then the index, with which the store is whole."""
+    with _explained(folder):
+        (folder / PART).replace(folder / PIXELS)
+        buffer = io.BytesIO()
+        pq.write_table(index, buffer)
+        write_atomic(folder / INDEX, buffer.getvalue())
+
+
+def _all_grey(pixels: Pixels) -> bool:
+    return pixels.shape[2] == 3 and all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2))
+
+
+def _pixel_bytes(source: str, side: int) -> int:
+    try:
+        height, width, channels = size(source)
+    except Refusal:
+        return 0
+    scale = min(1.0, side / min(height, width))
+    return round(height * scale) * round(width * scale) * channels
+
+
+def _fill(file: IO[bytes], manifest: Manifest, side: int, threads: int, as_jpeg: bool) -> tuple[pa.Table, list[Refused]]:
+    """Write the pixels; the index and what was refused."""
+    rows: list[dict[str, Any]] = []
+    batches: list[pa.RecordBatch] = []
     refused: list[Refused] = []
     ids, sources = manifest.column("id"), manifest.column("source")
-    offset = 0
     with work("reading images", total=len(manifest)) as progress:
-        for done, result in enumerate(_in_order(sources, side, threads)):
+        for done, result in enumerate(_in_order(sources, side, threads, as_jpeg)):
             if isinstance(result, Refusal):
                 refused.append(Refused(ids[done], sources[done], str(result)))
             else:
-                rows.append({"id": ids[done], "offset": offset, **_row(result)})
-                offset += file.write(np.ascontiguousarray(result.pixels).data)
+                rows.append({"id": ids[done], "offset": file.tell(), **result.row})
+                file.write(result.content)
+            if len(rows) == ROWS:
+                batches.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
+                rows.clear()
             progress.at(done + 1, note=f"{len(refused)} refused" if refused else "")
-    return rows, refused
+    return pa.Table.from_batches([*batches, pa.RecordBatch.from_pylist(rows, SCHEMA)]), refused
 
 
-def _row(image: _Prepared) -> dict[str, int | str]:
-    height, width, channels = image.pixels.shape
-    size = {"height": height, "width": width, "channels": channels}
-    return size | {"hash": image.hash, "original_height": image.height, "original_width": image.width}
-
-
-def _in_order(sources: Iterable[str], side: int, threads: int) -> Generator[_Prepared | Refusal]:
+def _in_order(sources: Iterable[str], side: int, threads: int, as_jpeg: bool) -> Generator[_Prepared | Refusal]:
     """Results in the order of the sources; at most four a thread are waiting to be written."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[_Prepared | Refusal]] = deque()
     try:
         for source in sources:
-            waiting.append(pool.submit(_prepare, source, side))
+            waiting.append(pool.submit(_prepare, source, side, as_jpeg))
             if len(waiting) >= 4 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -218,12 +251,15 @@ def _in_order(sources: Iterable[str], side: int, threads: int) -> Generator[_Pre
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(source: str, side: int) -> _Prepared | Refusal:
+def _prepare(source: str, side: int, as_jpeg: bool) -> _Prepared | Refusal:
     try:
         pixels = decode(source)
     except Refusal as refusal:
         return refusal
-    return _Prepared(shrink(pixels, side), pixel_hash(pixels), *pixels.shape[:2])
+    small = np.ascontiguousarray(shrink(pixels, side))
+    names = ("height", "width", "channels", "original_height", "original_width")
+    row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)} | asdict(look(pixels))
+    return _Prepared(jpeg.encode(small) if as_jpeg else small.reshape(-1).data, row)
 
 
 @contextmanager

@@ -41,14 +41,33 @@ NEEDED = {
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A finished run of `eyas fit` or `eyas train`.
+class Checked:
+    """A data set that was checked, by `eyas audit` or as the first stage of a run.
 
     Attributes:
-        run: its directory.
+        run: the directory.
         recipe: what was asked, defaults included.
         data: images, splits and the findings of the audit.
         quarantine: id, source and reason of every file that was refused.
+    """
+
+    run: Path
+    recipe: dict[str, Any]
+    data: Data
+    quarantine: tuple[tuple[str, str, str], ...]
+
+    @property
+    def pile(self) -> Manifest | None:
+        """The unlabelled images that were used; None where there are none (eyas train uses none)."""
+        pile = self.data.pile if self.recipe["study"] != "train" else None
+        return pile if pile is not None and len(pile) else None
+
+
+@dataclass(frozen=True)
+class Evidence(Checked):
+    """A finished run of `eyas fit` or `eyas train`.
+
+    Attributes:
         stages: the networks by name (keys of `NAMES`).
         tested: the networks on the test split: arch, accuracy, confusion.
         logs: a line for each optimizer step of every network.
@@ -63,10 +82,6 @@ class Evidence:
         seen_before: times that the test split was used by earlier settings of the same run directory.
     """
 
-    run: Path
-    recipe: dict[str, Any]
-    data: Data
-    quarantine: tuple[tuple[str, str, str], ...]
     stages: dict[str, Done]
     tested: dict[str, dict[str, Any]]
     logs: dict[str, list[dict[str, Any]]]
@@ -99,12 +114,6 @@ class Evidence:
     def copied(self) -> bool:
         """Whether the final network is an earlier one of the run, which fits the budget as it is."""
         return self.best is not None and self.tested[self.best]["arch"] == self.arch
-
-    @property
-    def pile(self) -> Manifest | None:
-        """The unlabelled images that were used; None where there are none (eyas train uses none)."""
-        pile = self.data.pile if self.recipe["study"] == "fit" else None
-        return pile if pile is not None and len(pile) else None
 
     @property
     def labels(self) -> int:
@@ -148,7 +157,7 @@ def gather(run: Path) -> Evidence:
     tested = opened.done("test").result
     stages = {name: opened.done(FOLDERS[name]) for name in tested}
     _check_current(run, stages)
-    data = load(run)
+    data = _checked_now(run, load(run))
     fitted = recipe["study"] == "fit"
     plan = opened.done("plan").result if fitted else None
     made = _artifacts(opened, stages["fitted" if fitted else "model"])
@@ -171,6 +180,16 @@ def gather(run: Path) -> Evidence:
         best=_best(stages) if fitted else None,
         seen_before=sum((old / MARK).exists() for old in (run / ATTIC).glob("*-test")),
     )
+
+
+def checked(run: Path) -> Checked:
+    """Read what `eyas audit` left.
+
+    Raises:
+        UserError: the directory holds no checked data.
+    """
+    data = _checked_now(run, load(run))
+    return Checked(run, read_json(run / "recipe.json"), data, _quarantine(run / "data" / "quarantine.csv"))
 
 
 def amount(what: str, value: float) -> str:
@@ -207,6 +226,13 @@ def _check_current(run: Path, stages: dict[str, Done]) -> None:
     for name, done in stages.items():
         if asked[name] != done.digest:
             raise UserError(f"{run} is not finished: {FOLDERS[name]} is newer than its test; give the run's command again")
+
+
+def _checked_now(run: Path, data: Data) -> Data:
+    """The data, unless an earlier version of Eyas checked it for less."""
+    if "near" not in data.findings:
+        raise UserError(f"the data of {run} was checked by an earlier version of Eyas; give the run's command again")
+    return data
 
 
 def _artifacts(opened: Run, final: Done) -> dict[str, Done]:

@@ -19,7 +19,7 @@ from eyas.run import Done, Run, write_json
 from eyas.studies.learning import LOG, MODEL, Lesson, Start, learn, start, supervised, test_of
 from eyas.studies.noisy_student import Round, noisy_round
 from eyas.studies.plan import plan
-from eyas.studies.prepare import Data, prepare
+from eyas.studies.prepare import Data, cache_of, prepare
 from eyas.studies.proof import Accuracy
 from eyas.studies.report import write_report
 from eyas.studies.ship import ship, shipped, sound
@@ -68,6 +68,7 @@ def fit(
     splits: Splits = Splits(),
     threads: int = 1,
     seed: int = 0,
+    cache_dir: str = "auto",
 ) -> Fitted:
     """Make the most accurate model that fits the budget, and prove it in one report.
 
@@ -85,19 +86,21 @@ def fit(
         splits: shares held out where the data does not say.
         threads: processor threads that latency is measured with; 0 lets the runtime choose.
         seed: what all randomness follows from.
+        cache_dir: where prepared images are kept between runs; auto is the user's cache folder, none keeps none.
 
     Raises:
         UserError: the input cannot be used, or nothing fits the budget.
         ContractError: the exported files do not keep what was promised; the report says why.
     """
-    asked = {"study": "fit", **locals()}
+    asked = {"study": "fit", **{name: value for name, value in locals().items() if name != "cache_dir"}}
     sound(threads)
     need("onnxruntime", "onnxscript", "altair", "vl_convert")
     limits = Budget.parse(budget) if budget else Budget()
     begin = choose_start(arch, weights, str(data))
     strong = begin.arch
     with Run.open(out) as run:
-        ready = prepare(run, str(data), str(unlabeled) if unlabeled else None, labels, splits, strong.resolution, seed)
+        pool = str(unlabeled) if unlabeled else None
+        ready = prepare(run, str(data), pool, labels, splits, strong.resolution, seed, cache=cache_of(cache_dir))
         planned = run.stage(
             "plan",
             lambda folder: plan(folder, limits, strong, ready.classes, threads),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from eyas.arch.parse import described
 from eyas.arch.spec import Arch
 from eyas.data.batches import Examples, Part, Stream, in_order
+from eyas.data.sampling import balanced, scarcity
 from eyas.errors import UserError
 from eyas.learn.device import choose
 from eyas.learn.evaluate import answers
@@ -94,7 +95,9 @@ def learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[st
     """
     training, steps, device = lesson.training, lesson.steps, choose()
     mirrors = data.mirrors(training.augment.flips)
-    stream = Stream(lesson.sources, training.augment, mirrors, network.arch.resolution, lesson.seed)
+    sources = tuple(_drawn(part, training) for part in lesson.sources)
+    stream = Stream(sources, training.augment, mirrors, network.arch.resolution, lesson.seed)
+    task = _weighted(lesson.task, data, training)
     state = State.new(network.to(device.name), training, lesson.seed)
     checkpoint = folder / ".checkpoint.safetensors"
     if checkpoint.exists():
@@ -103,7 +106,7 @@ def learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[st
     every = training.evaluate_every or max(1, -(-steps // EVALUATIONS))
     judge, validation = Classify(data.classes), data.examples("validation")
     with work(lesson.label, steps) as progress:
-        for step in train(state, lesson.task, stream.run(state.step, steps), training, steps, device):
+        for step in train(state, task, stream.run(state.step, steps, device=device.name), training, steps, device):
             losses = _floats(step.losses, lesson.label, step.number)
             line: dict[str, Any] = {"step": step.number, "rate": step.rate, **losses}
             if step.number % every == 0 or step.number == steps:
@@ -119,6 +122,20 @@ def learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[st
             progress.at(step.number, f"loss {sum(losses.values()):.3f}, best {max(state.best, 0):.1%}")
     checkpoint.unlink(missing_ok=True)
     return {"arch": str(network.arch), "steps": steps, "best_step": state.best_step, "validation": state.best}
+
+
+def _drawn(part: Part, training: Training) -> Part:
+    """Labelled images as often as `class_balance` says; a pile is balanced when it is chosen."""
+    if not training.class_balance or not part.examples.labelled:
+        return part
+    return replace(part, weights=balanced(part.examples.targets, training.class_balance))
+
+
+def _weighted(task: Task, data: Data, training: Training) -> Task:
+    """Classification with `class_weights`; a task that looks at no labels as it is."""
+    if training.class_weights == "none" or not isinstance(task, Classify):
+        return task
+    return replace(task, weights=tuple(scarcity(data.examples("train").targets).tolist()))
 
 
 def probabilities(network: Network, examples: Examples) -> Float32[np.ndarray, "n k"]:

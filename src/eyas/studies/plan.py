@@ -63,7 +63,7 @@ def plan(folder: Path, budget: Budget, teacher: Arch, classes: tuple[str, ...], 
             one = judged[admitted[index]]
             arch = like(parse(one.arch), teacher)
             network = build(arch, nn.Linear(arch.features, len(classes)))
-            one = judged[admitted[index]] = _measured(Path(trial), one, network, budget, classes, threads)
+            one = judged[admitted[index]] = _measured(Path(trial), one, budget, network, classes, threads)
             progress.at(sum(other.measured for other in judged), one.arch)
             chosen = None if one.refusals else one
     if chosen is None:
@@ -139,7 +139,7 @@ def _stride(family: Arch, teacher: Arch) -> int:
 
 
 def _measured(
-    folder: Path, one: Candidate, network: Network, budget: Budget, classes: tuple[str, ...], threads: int
+    folder: Path, one: Candidate, budget: Budget, network: Network, classes: tuple[str, ...], threads: int
 ) -> Candidate:
     side = network.arch.resolution
     images = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)

@@ -1,6 +1,5 @@
 """The first stage of every run: data read, decoded once, checked, split, and fixed for all that follows."""
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from jaxtyping import Float32
 
 from eyas.data import audit as checks
 from eyas.data.batches import Examples, one_hot
+from eyas.data.cache import build_or_reuse, stamps, user_cache
 from eyas.data.decode import Refusal, decode
 from eyas.data.manifest import Manifest, Split
 from eyas.data.readers import read, read_pile
@@ -63,8 +63,22 @@ def prepare(
     resolution: int,
     seed: int,
     hidden_joins_pile: bool = True,
+    cache: Path | None = None,
+    to_train: bool = True,
 ) -> Data:
     """Read, decode, check and split; done once a run.
+
+    Args:
+        run: where it goes.
+        data: labelled images.
+        unlabeled: the pile.
+        labels: how many labels are kept; 0 keeps all.
+        splits: shares held out where the data does not say.
+        resolution: of the network that the images are for.
+        seed: what the splits are drawn by.
+        hidden_joins_pile: whether images whose labels are not kept join the pile.
+        cache: the folder that decoding is shared between runs through.
+        to_train: whether a classifier is to be trained, which asks for enough images of every class.
 
     Raises:
         UserError: the data cannot be used, with what to do about it.
@@ -80,15 +94,23 @@ def prepare(
     side = side_of(resolution)
 
     def make(folder: Path) -> dict[str, Any]:
-        built = _built(manifest, folder / "labelled", side)
-        pile_built = _built(pile, folder / "pile", side) if pile is not None else None
+        built = _built(manifest, folder / "labelled", side, cache)
+        pile_built = _built(pile, folder / "pile", side, cache) if pile is not None else None
         found = checks.audit(manifest, pile, built, pile_built, splits, seed)
         checks.save(found, folder)
-        checks.check_classes(found.manifest)
         return {"side": side}
 
-    done = run.stage("data", make, images=_fingerprint(manifest), pile=_fingerprint(pile), splits=splits, seed=seed, side=side)
-    return load(run.path, done.digest)
+    rows = {"images": _fingerprint(manifest), "pile": _fingerprint(pile)}
+    done = run.stage("data", make, **rows, splits=splits, seed=seed, side=side, check=checks.VERSION)
+    ready = load(run.path, done.digest)
+    if to_train:
+        checks.check_classes(ready.manifest)
+    return ready
+
+
+def cache_of(text: str) -> Path | None:
+    """The folder that `--cache-dir` means: `auto` is the user's cache, `none` is none."""
+    return None if text == "none" else user_cache() if text == "auto" else Path(text).expanduser().absolute()
 
 
 def load(run: Path, checksum: str = "") -> Data:
@@ -130,8 +152,10 @@ def choose_resolution(data: str, accelerated: bool) -> int:
     return min(224 if accelerated else 128, max(32, side // 32 * 32))
 
 
-def _built(manifest: Manifest, folder: Path, side: int) -> Built:
-    return open_built(folder) if (folder / "index.parquet").exists() else build(manifest, folder, side)
+def _built(manifest: Manifest, folder: Path, side: int, cache: Path | None) -> Built:
+    if (folder / "index.parquet").exists():  # of a process that was killed behind it
+        return open_built(folder)
+    return build_or_reuse(manifest, folder, side, cache) if cache else build(manifest, folder, side)
 
 
 def _positions(store: Store, rows: Manifest) -> np.ndarray:
@@ -142,13 +166,4 @@ def _fingerprint(manifest: Manifest | None) -> str | None:
     """Changes when a row does, or a file's length or time."""
     if manifest is None:
         return None
-    files = {source.rpartition("#")[0] or source for source in manifest.column("source")}
-    stamps = {file: (stat.st_size, stat.st_mtime_ns) for file in sorted(files) if (stat := _stat(file))}
-    return digest([manifest.flips, manifest.table.to_pydict(), stamps])
-
-
-def _stat(file: str) -> os.stat_result | None:
-    try:
-        return Path(file).stat()
-    except OSError:
-        return None
+    return digest([manifest.flips, manifest.table.to_pydict(), stamps(manifest)])

@@ -12,7 +12,7 @@ from eyas.report.page import Report
 from eyas.run import read_json, write_atomic
 from eyas.studies import report_choices, report_data, report_results
 from eyas.studies.card import card
-from eyas.studies.evidence import NAMES, Evidence, amount, gather, percent, threads
+from eyas.studies.evidence import NAMES, Checked, Evidence, amount, checked, gather, percent, threads
 from eyas.studies.proof import Accuracy
 
 
@@ -31,7 +31,16 @@ def write_report(run: Path) -> Path:
     return page
 
 
-def title(found: Evidence) -> str:
+def write_audit_report(run: Path) -> Path:
+    """Write report.html and report.json of checked data; returns the page's path."""
+    found = checked(run)
+    pile = f" and {len(found.pile):,} unlabelled images" if found.pile is not None else ""
+    text = f"{found.data.findings['images']:,} labelled images in {len(found.data.classes)} classes{pile}"
+    facts = {"eyas": __version__, "recipe": found.recipe, "findings": found.data.findings}
+    return Report(title(found), text, (report_data.data(found),), (), facts).save(run)
+
+
+def title(found: Checked) -> str:
     """The run's name."""
     return f"Eyas {found.recipe['study']}: {found.run.resolve().name}"
 

@@ -11,8 +11,9 @@ from eyas.recipe import SelfTraining, from_dict
 from eyas.report import charts
 from eyas.report.charts import Axis, Rule
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
-from eyas.studies.evidence import Evidence, percent
+from eyas.studies.evidence import Checked, Evidence, percent
 from eyas.studies.label import read_labels
+from eyas.studies.report_copies import near_copies, odd
 from eyas.studies.select import TEMPERATURES, calibrate, select
 
 SAMPLES = 32  # pictures of the training split
@@ -27,24 +28,26 @@ REASONS = {
     "equal_to_validation": "equal to a validation image",
     "equal_to_test": "equal to a test image",
     "equal_to_pile": "copy of another image of the pile",
+    "near_validation": "near copy of a validation image",
+    "near_test": "near copy of a test image",
     "group_in_validation": "of a group that validation holds",
     "group_in_test": "of a group that the test split holds",
     "images": "kept",
 }
 
 
-def data(found: Evidence) -> Section:
+def data(found: Checked) -> Section:
     """Counts, samples, and what the audit refused."""
     items: list[Item] = [Text(_summary(found)), _samples(found), _splits(found)]
-    if found.recipe["study"] == "fit" and found.data.findings["pile"]:
+    if found.recipe["study"] != "train" and found.data.findings["pile"]:
         items.append(_firewall(found))
-    items.append(Text(_duplicates(found)))
+    items += [Text(_duplicates(found)), *near_copies(found), *odd(found)]
     if found.quarantine:
         items.append(_quarantine(found))
     return Section("The data", tuple(items))
 
 
-def _summary(found: Evidence) -> str:
+def _summary(found: Checked) -> str:
     audit = found.data.findings
     (low, _, high), (thin, _, wide) = audit["sizes"]["height"], audit["sizes"]["width"]
     sizes = (
@@ -65,7 +68,7 @@ def _summary(found: Evidence) -> str:
     return " ".join(sentences)
 
 
-def _samples(found: Evidence) -> Gallery:
+def _samples(found: Checked) -> Gallery:
     rows = found.data.manifest.where(split="train")
     places: dict[str, list[str]] = {name: [] for name in found.data.classes}
     for id, label in zip(rows.column("id"), rows.column("label"), strict=True):
@@ -81,7 +84,7 @@ def _spread(ids: list[str], count: int) -> list[str]:
     return [ids[round(index)] for index in np.linspace(0, len(ids) - 1, min(count, len(ids)))]
 
 
-def _splits(found: Evidence) -> Table:
+def _splits(found: Checked) -> Table:
     audit = found.data.findings
     splits = tuple(audit["splits"])
     rows: list[tuple[Cell, ...]] = [
@@ -92,17 +95,19 @@ def _splits(found: Evidence) -> Table:
     return Table("Labelled images by class and split", ("class", *splits, "all"), tuple(rows))
 
 
-def _firewall(found: Evidence) -> Table:
+def _firewall(found: Checked) -> Table:
     pile = found.data.findings["pile"]
     rows = [
         ("in the pile as given", pile["read"]),
         *((text, pile[name]) for name, text in REASONS.items() if pile[name] or name == "images"),
     ]
-    note = "No picture and no group is both in the pile and in a held-out split."
+    note = "No picture, no near copy and no group is both in the pile and in a held-out split."
+    if pile["near_train"]:
+        note += f" Of the images kept, {pile['near_train']:,} are near copies of a training image, which does no harm."
     return Table("The pile, checked against the splits", ("images", "count"), tuple(rows), note)
 
 
-def _duplicates(found: Evidence) -> str:
+def _duplicates(found: Checked) -> str:
     copies = found.data.findings["duplicates"]
     if not copies["copies"] and not copies["conflicts"]:
         return "No two labelled images are equal, pixel by pixel."
@@ -118,7 +123,7 @@ def _duplicates(found: Evidence) -> str:
     return "\n".join(lines)
 
 
-def _quarantine(found: Evidence) -> Table:
+def _quarantine(found: Checked) -> Table:
     left = len(found.quarantine) - LISTED
     note = (
         f"{left:,} more are in data/quarantine.csv."

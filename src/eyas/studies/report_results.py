@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from eyas.arch.parse import parse
 from eyas.deploy.parity import CONTRACTS
+from eyas.recipe import Training, from_dict
 from eyas.report import charts
 from eyas.report.charts import Axis
-from eyas.report.items import Cell, Item, Section, Table, Text
+from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
 from eyas.studies.evidence import NAMES, Evidence, amount, percent, threads
 from eyas.studies.noisy_student import CONFIDENCE
 from eyas.studies.proof import Accuracy, accuracy
+from eyas.studies.report_augment import gallery
 
 PIECES = 40  # points of a loss curve: each is the mean of the steps between
 CLASSES = 50  # rows of the table by class
@@ -59,7 +62,15 @@ def learning(found: Evidence) -> Section:
     ]
     if "control" in names:
         items.append(Text(CONTROL))
-    return Section("How the networks learnt", tuple(items))
+    return Section("How the networks learnt", (*items, _augmented(found)))
+
+
+def _augmented(found: Evidence) -> Gallery:
+    """Training images as the first network of the run saw them."""
+    choice = from_dict(Training, found.recipe["training"]).augment
+    first = parse(found.tested["teacher" if "teacher" in found.tested else "model"]["arch"])
+    examples, flips = found.data.examples("train"), found.data.mirrors(choice.flips)
+    return gallery(examples, found.data.classes, choice, flips, first.resolution, found.recipe["seed"])
 
 
 def outcome(found: Evidence, target: str) -> str:

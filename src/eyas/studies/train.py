@@ -13,7 +13,7 @@ from eyas.progress import say
 from eyas.recipe import Splits, Training
 from eyas.run import Run, write_json
 from eyas.studies.learning import Start, start, supervised, test_of
-from eyas.studies.prepare import choose_resolution, prepare
+from eyas.studies.prepare import cache_of, choose_resolution, prepare
 from eyas.studies.proof import Accuracy
 
 SMALL, STRIDE = 64, 8  # pixels of a small image, and the output stride that it gets
@@ -37,6 +37,7 @@ def train(
     splits: Splits = Splits(),
     labels: int = 0,
     seed: int = 0,
+    cache_dir: str = "auto",
 ) -> Trained:
     """Train one network on labelled images.
 
@@ -49,6 +50,7 @@ def train(
         splits: shares held out where the data does not say.
         labels: use only so many labels besides those of the test split; 0 uses all.
         seed: what all randomness follows from.
+        cache_dir: where prepared images are kept between runs; auto is the user's cache folder, none keeps none.
 
     Raises:
         UserError: the data, the architecture or the directory cannot be used.
@@ -57,7 +59,7 @@ def train(
     begin = choose_start(arch, weights, source)
     value = begin.arch
     with Run.open(out) as run:
-        ready = prepare(run, source, None, labels, splits, value.resolution, seed, hidden_joins_pile=False)
+        ready = prepare(run, source, None, labels, splits, value.resolution, seed, False, cache_of(cache_dir))
         asked = {"study": "train", "data": source, "arch": str(value), "weights": weights, "labels": labels, "seed": seed}
         write_json(run.path / "recipe.json", {**asked, "training": training, "splits": splits})
         trained = run.stage(

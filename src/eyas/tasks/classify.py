@@ -17,10 +17,12 @@ class Classify:
     Attributes:
         classes: their names, in the order of the answer.
         smoothing: label smoothing, on labelled images only: a teacher's labels are soft already.
+        weights: of each class in the loss of labelled images; none weighs all alike. A pile is balanced when it is chosen.
     """
 
     classes: tuple[str, ...]
     smoothing: float = 0.0
+    weights: tuple[float, ...] = ()
 
     def head(self, channels: int) -> nn.Module:
         """A linear layer, [n, channels] to logits [n, k]."""
@@ -37,6 +39,9 @@ class Classify:
         """
         smooth = self.smoothing * batch.labelled[:, None]
         targets = batch.targets * (1 - smooth) + smooth / len(self.classes)
+        if self.weights:
+            weights = torch.tensor(self.weights, device=targets.device)
+            targets = torch.where(batch.labelled[:, None], targets * weights, targets)
         each = -(targets * functional.log_softmax(out.float(), dim=1)).sum(1) / len(out)
         terms = {"labelled": each[batch.labelled].sum(), "pseudo": each[~batch.labelled].sum()}
         return {name: term for name, term in terms.items() if (batch.labelled == (name == "labelled")).any()}
