@@ -82,7 +82,7 @@ class Stream:
         return self._finished(step, self._views(step), "cpu")
 
     def run(self, start: int, stop: int, threads: int = THREADS, device: str = "cpu") -> Iterator[Batch]:
-        """Batches `start` to `stop` on `device`, made `AHEAD` of time; the same ones on every device.
+        """Batches `start` to `stop` on `device`, made `AHEAD` of time; on an accelerator pixels may differ by rounding.
 
         An accelerator takes cropped images as they are from pinned memory, and changes them itself.
         """
