@@ -31,13 +31,13 @@ multipliers = (
     st.sampled_from(sorted(ARCHS)),
     st.just("") | multipliers.map("x{}".format),
     st.just("") | multipliers.map("d{}".format),
-    st.just("") | st.integers(32, 999).filter(lambda side: side != 224).map("@{}".format),
+    st.just("") | st.integers(32, 999).map("@{}".format),
     st.sampled_from(["", "/2", "/4", "/8", "/16"]),
 )
 @law
 def test_str_writes_what_parse_reads(name: str, width: str, depth: str, resolution: str, stride: str) -> None:
-    text = f"{name}{width}{depth}{resolution}{stride}"
-    assert str(parse(text)) == text
+    written = "" if resolution == f"@{ARCHS[name].native}" else resolution  # the published one is not written
+    assert str(parse(f"{name}{width}{depth}{resolution}{stride}")) == f"{name}{width}{depth}{written}{stride}"
 
 
 @pytest.mark.parametrize(
