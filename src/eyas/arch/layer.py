@@ -11,7 +11,7 @@ Activation = Literal["", "relu", "relu6", "silu", "hard_swish"]
 Gate = Literal["sigmoid", "hard_sigmoid"]
 
 
-class Layer(NamedTuple):  # five times as fast to make as a frozen dataclass, and a network has hundreds
+class Layer(NamedTuple):  # quicker to make than a frozen dataclass, and a network has hundreds
     """One layer at a known place: everything that cost and construction need.
 
     `conv` and `depthwise` are followed by batch normalisation and `activation` ("" is linear); `squeeze` is a
