@@ -12,6 +12,8 @@ Everything is timed in turn in one run on the same files, and only ratios hold f
 * audit memory: a process of its own reads, decodes and checks `--audited` JPEG files of 256x256 (100000 is the size that
   the project answers for; it takes 1 GB of disk for the files and 20 for what is prepared of them). The peer value is the
   rate at a quarter of them: a ratio of 1 is time in proportion. `memory_mb` is the peak.
+* threads or processes: batches of later epochs made in threads, as `Stream.run` does, against two worker processes of
+  torch's DataLoader that make the same batches and hand them over in shared memory (peer).
 * augmentation share: steps of MobileNetV1 0.5 at 128 pixels with one batch that is there (peer value), and with batches
   made meanwhile; `ratio` is the share of the step that goes to making them.
 """
@@ -36,6 +38,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has i
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from eyas.arch.parse import parse
 from eyas.data.batches import Batch, Examples, Part, Stream
@@ -51,7 +54,13 @@ from eyas.run import Run, write_json
 from eyas.studies.prepare import prepare, side_of
 from eyas.tasks.classify import Classify
 
-FIRST, LATER, AUDIT, SHARE = CASES = ("first epoch", "later epochs", "audit memory", "augmentation share")
+FIRST, LATER, WAYS, AUDIT, SHARE = CASES = (
+    "first epoch",
+    "later epochs",
+    "threads or processes",
+    "audit memory",
+    "augmentation share",
+)
 BATCH = 32
 RESOLUTION = 224
 TIMM_POLICY = "rand-m9-mstd0.5"
@@ -210,6 +219,38 @@ def compared(case: str, ratios: np.ndarray, peer: float, ours: float, unit: str)
     }
 
 
+class Steps(Dataset[torch.Tensor]):
+    """The images of each batch of a stream."""
+
+    def __init__(self, stream: Stream, steps: int) -> None:
+        self.stream, self.steps = stream, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> torch.Tensor:
+        return self.stream.at(step).images
+
+
+def threads_or_processes(images: int, pairs: int) -> Row:
+    steps = images // BATCH
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = manifest_of(photographs(Path(scratch) / "in", images, 375, 500))
+        stream = stream_of(build(manifest, Path(scratch) / "store", side_of(RESOLUTION)).store, LIKE_TIMM, RESOLUTION)
+        loader = DataLoader(Steps(stream, steps), batch_size=None, num_workers=2, persistent_workers=True)
+
+        def seconds(batches: Iterator[object]) -> float:
+            start = time.perf_counter()
+            taken(batches)
+            return time.perf_counter() - start
+
+        seconds(iter(loader)), later_epochs(stream, images)
+        times = np.array([(later_epochs(stream, images), seconds(iter(loader))) for _ in range(pairs)])
+        del loader
+    speed = steps * BATCH / np.median(times, axis=0)
+    return compared(WAYS, times[:, 1] / times[:, 0], speed[1], speed[0], "images/s") | {"peer": "two processes"}
+
+
 def audit_once(folder: Path) -> None:
     """In a process of its own: seconds and peak megabytes of the data check, as JSON."""
     with tempfile.TemporaryDirectory() as out, Run.open(Path(out) / "run") as run:
@@ -278,6 +319,7 @@ def main() -> None:
     measure: dict[str, Callable[[], Row]] = {
         FIRST: partial(epochs, FIRST, given.images, given.pairs),
         LATER: partial(epochs, LATER, given.images, given.pairs),
+        WAYS: partial(threads_or_processes, given.images, given.pairs),
         AUDIT: partial(audit_memory, given.audited),
         SHARE: partial(augmentation_share, given.images, given.pairs),
     }

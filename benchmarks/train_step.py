@@ -1,16 +1,28 @@
-"""One optimizer step, of ours and of a peer, timed in turn in one run.
+"""One optimizer step, of ours and of timm, timed in turn in one run; what the loop costs; whether bfloat16 learns as well.
 
-    python benchmarks/train_step.py [--case NAME] [--json] [--out benchmarks/results] [--pairs 20]
+    python benchmarks/train_step.py [--case NAME] [--json] [--out benchmarks/results] [--pairs 20] [--profile]
 
-Only the ratio holds from one machine, or one minute, to another. The peer is timm's network of the same shapes in its
-defaults (float32, NCHW), or our own step in float32 where the case is bfloat16. All optimizers are fused AdamW; ours
-includes what `eyas.learn.train` does around the step: schedule, clipping, averaged weights.
+Only the ratio holds from one machine, or one minute, to another.
+
+* NETWORK: the peer is timm's network of the same shapes in its defaults (float32, NCHW). Ours is computed as
+  `eyas.learn.way` chooses for a long run (not compiled), and includes what `eyas.learn.train` does around the step:
+  schedule, clipping, averaged weights. All optimizers are fused AdamW. `roofline` is the time that our step would take if
+  its convolutions ran as fast as a matrix product in the precision chosen, or moving its maps once in each of forward,
+  and twice in backward, as a copy does (the larger of the two), over the time that it takes; both measured in the same run.
+* NETWORK bfloat16: our own step in bfloat16 against float32.
+* loop overhead: the loop against a bare forward, backward and optimizer of the same network; the ratio is bare over
+  loop, so 0.97 is an overhead of 3 %.
+* loss curve: 200 steps on the same batches in bfloat16 against float32, from five seeds; the values are the mean losses of
+  the last 20 steps, the ratio is ours over the peer's, and `spread` is how far the seeds alone are apart in float32
+  (standard deviation over mean): a ratio can be known no better than that over the root of five.
 """
 
 import argparse
+import ctypes
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -18,52 +30,106 @@ import numpy as np
 import timm
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
+from eyas.arch.cost import breakdown, cost
 from eyas.arch.parse import parse
 from eyas.data.batches import Batch
 from eyas.deploy.measure import machine
 from eyas.learn.device import Device, choose
 from eyas.learn.state import State
 from eyas.learn.train import train
+from eyas.learn.way import choose_way
 from eyas.nn.build import build
 from eyas.recipe import Training
 from eyas.run import write_json
 from eyas.tasks.classify import Classify
 
-PEERS = {
-    "efficientnet_lite0@128": "tf_efficientnet_lite0",
-    "efficientnet_b0@128": "tf_efficientnet_b0",
-    "mobilenet_v1@128": "mobilenetv1_100",
+PEERS = {  # timm's name, and a width that no name of it has
+    "mobilenet_v1x0.25@128": ("mobilenetv1_100", 0.25),
+    "mobilenet_v1x0.5@160": ("mobilenetv1_100", 0.5),
+    "mobilenet_v1@224": ("mobilenetv1_100", 1.0),
+    "efficientnet_b0@128": ("tf_efficientnet_b0", 1.0),
+    "efficientnet_b0@224": ("tf_efficientnet_b0", 1.0),
+    "mobilenet_v2@224": ("mobilenetv2_100", 1.0),
 }
 BFLOAT16 = " bfloat16"
-CASES = (*PEERS, *(case + BFLOAT16 for case in PEERS))
+OVERHEAD, CURVE = "loop overhead", "loss curve"
+CASES = (*PEERS, *(case + BFLOAT16 for case in PEERS), OVERHEAD, CURVE)
+SMALL = "mobilenet_v1x0.25@128"  # where the loop weighs most
 BATCH = 32
+CLASSES = 10
+STEPS, SEEDS = 200, 5  # of a loss curve
+LONG = 10**6  # steps of a run that is worth a measurement
 
 Step = Callable[[], None]
+Row = dict[str, object]
+
+
+def state_of(name: str, device: Device) -> State:
+    arch, recipe = parse(name), Training()
+    network = build(arch, nn.Linear(arch.features, CLASSES), recipe.dropout, recipe.drop_path)
+    return State.new(network.to(device.name), recipe, seed=0)
+
+
+def batch_of(resolution: int, seed: int = 0) -> Batch:
+    """Random images, darker or brighter by class, so that there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(BATCH) % CLASSES
+    noise = torch.randint(0, 128, (BATCH, resolution, resolution, 3), generator=generator)
+    images = (noise + 12 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    return Batch(images, torch.eye(CLASSES)[labels], torch.ones(BATCH, dtype=torch.bool))
+
+
+def fastest(name: str) -> Device:
+    """The device in the precision that a long run would choose."""
+    device = choose()
+    recipe = Training(compile="off")
+    return choose_way(state_of(name, device).model, recipe, BATCH, LONG, device).device(device)
 
 
 def eyas_step(name: str, device: Device) -> Step:
-    arch = parse(name)
-    recipe = Training()
-    network = build(arch, nn.Linear(arch.features, 10), recipe.dropout, recipe.drop_path).to(device.name)
-    state = State.new(network, recipe, seed=0)
-    images = torch.randint(0, 256, (BATCH, arch.resolution, arch.resolution, 3), dtype=torch.uint8)
-    batch = Batch(images, torch.eye(10)[torch.arange(BATCH) % 10], torch.ones(BATCH, dtype=torch.bool))
-    task = Classify(tuple("0123456789"), 0.1)
+    state, task = state_of(name, device), Classify(tuple("0123456789"), 0.1)
+    batch = batch_of(parse(name).resolution)
 
     def step() -> None:
-        for _ in train(state, task, [batch], recipe, 1000, device):
+        for _ in train(state, task, [batch], Training(), 10 * LONG, device):
             pass
 
     return step
 
 
-def timm_step(name: str, resolution: int, device: Device) -> Step:
-    model = timm.create_model(name, num_classes=10).to(device.name).train()
+def bare_step(name: str, device: Device) -> Step:
+    """Forward, backward and optimizer of our network, and nothing else."""
+    network = state_of(name, device).model.train()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    task = Classify(tuple("0123456789"), 0.1)
+    batch = batch_of(parse(name).resolution).to(device.name)
+
+    def step() -> None:
+        with device.autocast():
+            out = task.forward(network, batch)
+        torch.stack(list(task.loss(out, batch).values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def timm_model(name: str, width: float) -> nn.Module:
+    if width == 1:
+        return timm.create_model(name, num_classes=CLASSES)
+    from timm.models.efficientnet import _gen_mobilenet_v1  # what its names are made with; none has this width
+
+    return _gen_mobilenet_v1(name, width, num_classes=CLASSES)
+
+
+def timm_step(name: str, width: float, resolution: int, device: Device) -> Step:
+    model = timm_model(name, width).to(device.name).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     images = torch.randn(BATCH, 3, resolution, resolution, device=device.name)
-    labels = torch.arange(BATCH, device=device.name) % 10
+    labels = torch.arange(BATCH, device=device.name) % CLASSES
 
     def step() -> None:
         optimizer.zero_grad()
@@ -81,36 +147,105 @@ def seconds(step: Step) -> float:
     return time.perf_counter() - start
 
 
-def pair(case: str) -> tuple[Step, Step, str]:
-    """Our step, the peer's, and the peer's name."""
-    device = choose()
-    if case.endswith(BFLOAT16):
-        name = case.removesuffix(BFLOAT16)
-        return eyas_step(name, Device(device.name, True)), eyas_step(name, Device(device.name, False)), "eyas float32"
-    peer = PEERS[case]
-    return eyas_step(case, device), timm_step(peer, parse(case).resolution, device), f"timm {timm.__version__} {peer}"
-
-
-def compare(case: str, pairs: int) -> dict[str, object]:
-    ours, theirs, peer = pair(case)
-    for _ in range(3):
-        ours()
-        theirs()
-    times = np.array([(seconds(ours), seconds(theirs)) for _ in range(pairs)])
-    ratios = times[:, 1] / times[:, 0]
+def row(case: str, peer: str, unit: str, eyas: float, theirs: float, ratios: np.ndarray) -> Row:
     rng = np.random.default_rng(0)
-    low, high = np.percentile([np.median(rng.choice(ratios, pairs)) for _ in range(2000)], [2.5, 97.5])
-    speed = BATCH / np.median(times, axis=0)
+    low, high = np.percentile([np.median(rng.choice(ratios, len(ratios))) for _ in range(2000)], [2.5, 97.5])
     return {
         "case": case,
         "peer": peer,
-        "peer_value": round(float(speed[1]), 1),
-        "eyas_value": round(float(speed[0]), 1),
-        "unit": "images/s",
+        "peer_value": round(theirs, 1),
+        "eyas_value": round(eyas, 1),
+        "unit": unit,
         "ratio": round(float(np.median(ratios)), 3),
         "low": round(float(low), 3),
         "high": round(float(high), 3),
     }
+
+
+def compare(case: str, peer: str, ours: Step, theirs: Step, pairs: int) -> Row:
+    for _ in range(3):
+        ours()
+        theirs()
+    times = np.array([(seconds(ours), seconds(theirs)) for _ in range(pairs)])
+    speed = BATCH / np.median(times, axis=0)
+    return row(case, peer, "images/s", float(speed[0]), float(speed[1]), times[:, 1] / times[:, 0])
+
+
+def roofline(name: str, device: Device) -> float:
+    """Images a second that products and copies at this machine's own rates would allow."""
+    arch = parse(name)
+    dtype = torch.bfloat16 if device.bfloat16 else torch.float32
+    left = torch.randn(2048, 2048, device=device.name).to(dtype)
+    from_, to = (torch.zeros(2**25, device=device.name) for _ in range(2))
+    products = 2 * 2048**3 / min(seconds(lambda: left @ left) for _ in range(5))
+    copies = 2 * 4 * 2**25 / min(seconds(lambda: to.copy_(from_)) for _ in range(5))
+    flops = 3 * 2 * cost(arch, CLASSES).madds
+    moved = 3 * dtype.itemsize * sum(share.moved for share in breakdown(arch, "stage", CLASSES))
+    return 1 / max(flops / products, moved / copies)
+
+
+def network_case(case: str, pairs: int) -> Row:
+    name = case.removesuffix(BFLOAT16)
+    if case != name:
+        whole, half = (Device(choose().name, bfloat16) for bfloat16 in (False, True))
+        return compare(case, "eyas float32", eyas_step(name, half), eyas_step(name, whole), pairs)
+    device, (peer, width) = fastest(name), PEERS[name]
+    theirs = timm_step(peer, width, parse(name).resolution, device)
+    found = compare(case, f"timm {timm.__version__} {peer}", eyas_step(name, device), theirs, pairs)
+    ceiling = roofline(name, device)
+    share = round(float(found["eyas_value"]) / ceiling, 3)  # ty: ignore[invalid-argument-type]
+    return found | {"precision": "bfloat16" if device.bfloat16 else "float32", "roofline": share}
+
+
+def overhead(pairs: int) -> Row:
+    device = fastest(SMALL)
+    return compare(OVERHEAD, "bare step", eyas_step(SMALL, device), bare_step(SMALL, device), pairs)
+
+
+def last_loss(bfloat16: bool, seed: int) -> float:
+    """Mean loss of the last 20 of 200 steps, without dropout: its masks would differ between the precisions."""
+    recipe, arch, device = Training(dropout=0, drop_path=0), parse(SMALL), Device(choose().name, bfloat16)
+    network = build(arch, nn.Linear(arch.features, CLASSES), seed=seed).to(device.name)
+    batches = [batch_of(arch.resolution, number) for number in range(20)] * (STEPS // 20)
+    steps = train(State.new(network, recipe, seed), Classify(tuple("0123456789"), 0.1), batches, recipe, STEPS, device)
+    return float(np.mean([float(sum(step.losses.values())) for step in steps][-20:]))
+
+
+def curve() -> Row:
+    losses = np.array([[last_loss(bfloat16, seed) for bfloat16 in (True, False)] for seed in range(SEEDS)])
+    ours, theirs = losses.mean(axis=0)
+    found = row(CURVE, "eyas float32", "nats", ours, theirs, losses[:, 0] / losses[:, 1])
+    values = {"peer_value": round(float(theirs), 4), "eyas_value": round(float(ours), 4)}
+    return found | values | {"spread": round(float(losses[:, 1].std(ddof=1) / theirs), 4)}
+
+
+def measured(case: str, pairs: int) -> Row:
+    if case == OVERHEAD:
+        return overhead(pairs)
+    return curve() if case == CURVE else network_case(case, pairs)
+
+
+def show_profile(case: str) -> None:
+    """Where the time of our step goes, by operation."""
+    name = case.removesuffix(BFLOAT16)
+    step = eyas_step(name, fastest(name))
+    for _ in range(3):
+        step()
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]) as found:
+        for _ in range(3):
+            step()
+    print(case)
+    averages = found.key_averages()
+    total = sum(each.self_cpu_time_total for each in averages)
+    for each in sorted(averages, key=lambda each: -each.self_cpu_time_total)[:12]:
+        print(f"  {each.key[:60]:60s} {each.self_cpu_time_total / 3e3:8.1f} ms {each.self_cpu_time_total / total:6.1%}")
+
+
+def settle() -> None:
+    """Memory of large maps stays with the process, as the command line has it (`eyas.cli`); both sides gain."""
+    with suppress(OSError, AttributeError):
+        for option in (-3, -1):
+            ctypes.CDLL("libc.so.6").mallopt(option, 2**30)
 
 
 def main() -> None:
@@ -119,13 +254,21 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--out", type=Path, help="folder to keep the result in")
     parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--profile", action="store_true", help="show where the time goes instead")
     given = parser.parse_args()
-    found = [compare(case, given.pairs) for case in ([given.case] if given.case else CASES)]
-    for row in found:
-        if given.json:
-            print(json.dumps(row))
-        else:
-            print(f"{row['case']:34s} {row['ratio']:5.2f}x ({row['low']} to {row['high']}) of {row['peer']}")
+    settle()
+    cases = [given.case] if given.case else CASES
+    if given.profile:
+        for case in cases:
+            if case in PEERS:
+                show_profile(case)
+        return
+    found = []
+    for case in cases:
+        found.append(measured(case, given.pairs))
+        each = found[-1]
+        text = f"{each['case']:32s} {each['ratio']:6.3f}x ({each['low']} to {each['high']}) of {each['peer']}"
+        print(json.dumps(each) if given.json else text, flush=True)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         write_json(given.out / "train_step.json", {"date": str(date.today()), "machine": machine(), "rows": found})

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-LEAVES = {"errors", "recipe", "run", "report", "progress"}
+LEAVES = {"errors", "recipe", "presets", "run", "report", "progress", "team"}
 BELOW_STUDIES = {"arch", "data", "nn", "tasks", "learn", "deploy"}
 
 # Room: the rooms it may import besides itself. `tasks.task` is the protocol without the concrete tasks.
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "deploy": {"nn", "arch", "data", "tasks", "learn"} | LEAVES,
     "studies": BELOW_STUDIES | LEAVES,
     "cli": BELOW_STUDIES | LEAVES | {"studies"},
+    "__main__": {"cli"},
     "__init__": BELOW_STUDIES | LEAVES | {"studies"},  # eyas.fit and its like are the public names
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -9,28 +10,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyas.errors import UserError
-from eyas.recipe import Augment, SelfTraining, Splits, Training, from_dict, to_dict
+from eyas.recipe import Augment, Round, SelfTraining, Splits, Training, from_dict, to_dict
 
-KINDS = (Augment, Training, SelfTraining, Splits)
+KINDS = (Augment, Training, Round, SelfTraining, Splits)
 
 # Values that every field of the type may take; no field of a recipe refuses these.
-ANY = {float: st.floats(0.01, 0.99), int: st.integers(1, 10**6), bool: st.booleans()}
+ANY = {float: st.floats(0.01, 0.99), int: st.integers(1, 10**6), bool: st.booleans(), str: st.text()}
 
 
-def recipes(kind: type) -> st.SearchStrategy[Any]:
-    """Recipes of `kind` with every field drawn."""
+def drawn(kind: type) -> dict[str, st.SearchStrategy[Any]]:
+    """Values for every field of a recipe of `kind`."""
 
     def of(hint: Any) -> st.SearchStrategy[Any]:
-        return st.sampled_from(get_args(hint)) if get_origin(hint) is Literal else ANY[hint] if hint in ANY else recipes(hint)
+        if isinstance(hint, UnionType):  # or a list of recipes, which is tested below
+            return ANY[int]
+        return (
+            st.sampled_from(get_args(hint))
+            if get_origin(hint) is Literal
+            else ANY[hint]
+            if hint in ANY
+            else st.builds(hint, **drawn(hint))
+        )
 
-    return st.builds(kind, **{name: of(hint) for name, hint in get_type_hints(kind).items()})
+    return {name: of(hint) for name, hint in get_type_hints(kind).items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 @settings(deadline=None, max_examples=25)
 def test_json_and_back_is_the_same(kind: type, data: st.DataObject) -> None:
-    recipe = data.draw(recipes(kind))
+    recipe = kind(**data.draw(st.fixed_dictionaries(drawn(kind))))
     assert from_dict(kind, json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 
@@ -51,6 +60,8 @@ def test_whole_numbers_are_read_as_the_floats_they_stand_for() -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "message"),
     [
+        (SelfTraining, {"rounds": "two"}, "recipe SelfTraining.rounds is 'two'; it must be a whole number, or a list with"),
+        (SelfTraining, {"rounds": [{"arc": "a"}]}, "recipe Round has no 'arc'; did you mean 'arch'?"),
         (Training, {"learning_rate": 0.1}, "recipe Training has no 'learning_rate'; did you mean 'rate'? It has epochs, "),
         (Training, {"epoch": 3}, "recipe Training has no 'epoch'; did you mean 'epochs'?"),
         (Training, {"augment": {"flip": "none"}}, "recipe Augment has no 'flip'; did you mean 'flips'?"),
@@ -74,8 +85,17 @@ def test_says_what_cannot_be_read(kind: type, data: dict[str, Any], message: str
 REFUSED = [
     (Training, "rate", (-1e-3, 0.0, float("nan"), float("inf")), "above 0"),
     (Training, "epochs", (0.0, -1.0, float("inf")), "above 0"),
-    (Training, "batch", (0, -8), "1 or above"),
+    (Training, "batch", (-8,), "0 or above"),
+    (Training, "rate_batch", (-1,), "0 or above"),
+    (Training, "decay_epochs", (0.0, -1.0), "above 0"),
+    (Training, "decay_factor", (0.0, 1.1), "above 0 and at most 1"),
+    (Training, "plateau", (-1,), "0 or above"),
+    (Training, "plateau_factor", (0.0, 1.1), "above 0 and at most 1"),
+    (Training, "patience", (-1,), "0 or above"),
+    (Training, "freeze", (-1,), "0 or above"),
+    (Training, "layer_decay", (0.0, 1.1), "above 0 and at most 1"),
     (Training, "checkpoint_every", (0,), "1 or above"),
+    (Training, "accumulate", (0,), "1 or above"),
     (Training, "min_steps", (-1,), "0 or above"),
     (Training, "evaluate_every", (-1,), "0 or above"),
     (Training, "weight_decay", (-0.1, float("inf")), "0 or above"),
@@ -95,6 +115,15 @@ REFUSED = [
     (Augment, "cutmix", (-1.0,), "0 or above"),
     (SelfTraining, "threshold", (-0.1, 1.1, float("nan")), "from 0 to 1"),
     (SelfTraining, "ratio", (-1,), "0 or above"),
+    (SelfTraining, "confidence", (-0.1, 1.1), "from 0 to 1"),
+    (SelfTraining, "accuracy", (-0.1, 1.1), "from 0 to 1"),
+    (SelfTraining, "outliers", (-0.1, 1.0), "at least 0 and below 1"),
+    (SelfTraining, "per_class", (-1,), "0 or above"),
+    (Training, "test_crop", (0.0, 1.1), "above 0 and at most 1"),
+    (Training, "train_resolution", (0.0, 1.1), "above 0 and at most 1"),
+    (Training, "fine_tune", (-1.0,), "0 or above"),
+    (Round, "ratio", (-1,), "0 or above"),
+    (Round, "epochs", (-1.0,), "0 or above"),
     (Splits, "validation", (0.0, 1.0, -0.2, 20.0), "above 0 and below 1"),
     (Splits, "test", (0.0, 1.0), "above 0 and below 1"),
 ]
@@ -123,6 +152,8 @@ def test_every_number_has_a_range() -> None:
             {"min_steps": 0, "weight_decay": 0.0, "clip": 0.0, "warmup": 0.0, "ema": 0.0, "dropout": 0.0, "drop_path": 0.0},
         ),
         (Training, {"warmup": 1.0, "norm_momentum": 1.0, "batch": 1, "epochs": 0.1}),
+        (Training, {"batch": 0, "rate_batch": 0, "plateau": 0, "patience": 0, "freeze": 0}),
+        (Training, {"layer_decay": 1.0, "decay_factor": 1.0, "plateau_factor": 1.0}),
         (Augment, {"operations": 0, "crop": 1.0, "magnitude": 27.0, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0}),
         (SelfTraining, {"threshold": 0.0, "ratio": 0}),
         (SelfTraining, {"threshold": 1.0}),
@@ -139,3 +170,23 @@ def test_allows_the_ends_that_turn_something_off(recipe: type, allowed: dict[str
 )
 def test_steps_follow_epochs_but_never_fall_below_the_least(epochs: float, min_steps: int, images: int, steps: int) -> None:
     assert Training(epochs=epochs, min_steps=min_steps, batch=32).steps(images) == steps
+
+
+class TestRounds:
+    def test_so_many_alike(self) -> None:
+        assert SelfTraining(rounds=3, ratio=2).plan() == (Round(ratio=2),) * 3
+
+    def test_json_and_back_is_the_same(self) -> None:
+        choice = SelfTraining(rounds=(Round(arch="efficientnet_b0", ratio=3), Round(epochs=2.5)))
+        assert from_dict(SelfTraining, json.loads(json.dumps(to_dict(choice)))) == choice
+
+    def test_each_its_own_and_the_rest_as_the_others(self) -> None:
+        """The paper's three: an L2 taught by B7, then by itself, at 14:1, 14:1 and 28:1."""
+        rounds = (Round(arch="efficientnet_l2"), Round(), Round(ratio=28))
+        assert [(each.arch, each.ratio) for each in SelfTraining(rounds=rounds, ratio=14).plan()] == [
+            *(("efficientnet_l2", 14), ("teacher", 14), ("teacher", 28)),
+        ]
+
+    def test_ratio_0_leaves_a_round_out(self) -> None:
+        assert SelfTraining(ratio=0).plan() == SelfTraining(rounds=0).plan() == ()
+        assert SelfTraining(rounds=(Round(), Round(ratio=2)), ratio=0).plan() == (Round(ratio=2),)

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from eyas.studies.evaluate import evaluate as evaluate
     from eyas.studies.export import export as export
     from eyas.studies.fit import fit as fit
+    from eyas.studies.label import label as label
     from eyas.studies.predict import predict as predict
+    from eyas.studies.reproduce import reproduce as reproduce
     from eyas.studies.train import train as train
 
 __version__ = "0.1.0"
 
-STUDIES = ("fit", "train", "audit", "cost", "evaluate", "predict", "export")
+STUDIES = ("fit", "train", "audit", "cost", "evaluate", "label", "predict", "export", "reproduce")
 
 
 def __getattr__(name: str) -> Any:

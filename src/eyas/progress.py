@@ -1,9 +1,18 @@
 """How long work tells how far it is, without knowing who listens. Silent unless someone does (the command line)."""
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, runtime_checkable
+from time import perf_counter
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+
+Pictures = UInt8[np.ndarray, "n h w 3"]
+LATELY = 20
+Recorder = Callable[[str, dict[str, Any], Callable[[], Pictures]], None]
 
 
 @runtime_checkable
@@ -40,6 +49,19 @@ class Progress:
             self.listener.advance(self.label, done, note)
 
 
+class Pace:
+    """Images a second over the last `LATELY` steps."""
+
+    def __init__(self) -> None:
+        self.steps: deque[tuple[float, int]] = deque(maxlen=LATELY)
+
+    def after(self, images: int) -> float:
+        """The pace now that a step of so many images is done; 0 after the first, of which nobody knows when it began."""
+        self.steps.append((perf_counter(), images))
+        seconds = self.steps[-1][0] - self.steps[0][0]
+        return sum(images for _, images in list(self.steps)[1:]) / seconds if seconds else 0.0
+
+
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
@@ -71,3 +93,23 @@ def say(text: str) -> None:
     listener = _listener.get()
     if listener:
         listener.say(text)
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Generator[None]:
+    """Send what is recorded of every training inside to `recorder`: its label, the log's line, its pictures if wanted."""
+    token = _recorder.set(recorder)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+def record(label: str, line: dict[str, Any], pictures: Callable[[], Pictures]) -> None:
+    """A step of a training, for whoever records."""
+    recorder = _recorder.get()
+    if recorder:
+        recorder(label, line, pictures)

@@ -6,7 +6,7 @@ Without slots: the command line reads defaults through `vars`.
 import difflib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from eyas.errors import UserError
@@ -53,17 +53,38 @@ class Training:
     Attributes:
         epochs: passes over the labelled images.
         min_steps: optimizer steps at least, however few images there are.
-        batch: labelled images a step.
-        optimizer: `adamw`, `sgd` (Nesterov momentum 0.9) or `rmsprop` (momentum 0.9, as the papers).
-        rate: peak learning rate; warmed up linearly, then decayed by a half cosine.
-        warmup: share of the steps that warm up.
+        batch: labelled images a step; 0 finds the largest that fits into memory.
+        optimizer: `adamw`, `sgd` (Nesterov momentum 0.9) or `rmsprop` (as TensorFlow and so the papers compute it).
+        rate: peak learning rate.
+        rate_batch: the batch that `rate` is for: with another batch the rate is scaled by their ratio; 0 takes it as it is.
+        warmup: share of the steps in which the rate rises linearly to its peak.
+        schedule: after that: half a `cosine` to 0, `exponential` decay in stairs as the EfficientNets, or `constant`.
+        decay_factor: what exponential decay multiplies the rate with, every `decay_epochs`.
+        decay_epochs: passes over the labelled images between two stairs of exponential decay.
+        plateau: evaluations in a row without a better one after which the rate is multiplied with `plateau_factor`; 0: never.
+        plateau_factor: see `plateau`.
+        patience: evaluations in a row without a better one after which the training ends early; 0: never.
         weight_decay: on kernels other than depthwise ones, not on norms and biases (MobileNets, section 3).
         label_smoothing: on labelled images only.
         ema: decay of the averaged weights, reached gradually. The papers' 0.9999 suits 100,000 steps.
         norm_momentum: share of a new batch in the running statistics. The papers' 0.01 and less suit long runs.
+        sync_norm: where several processes train, whether batch norm sees what all of them see of a batch, or each its own.
         dropout: in front of the classifier (Noisy Student: 0.5).
         drop_path: stochastic depth of the last block, less in earlier ones, linearly (Noisy Student: 0.2).
         clip: largest gradient norm; 0 turns clipping off.
+        freeze: stages, from the stem on, that stay as they are, statistics included; all of them leaves the head to learn.
+        layer_decay: every stage further from the head has its rate multiplied once more with this; 1: the same rate for all.
+        checkpoint_activations: keep only what goes into each block and compute the rest again for the gradient: slower, in
+            less memory, with the same result.
+        accumulate: in how many parts the gradient of a step is computed: more need less memory at a time. Batch norm sees
+            one part at a time.
+        precision: of matrix work in training: `auto` measures at the start of a long run which is faster (learn/way.py).
+        compile: `on` has torch compile the network, which takes minutes; `auto` does so where a run is long enough to repay it.
+        test_crop: share of the sides that a centred box keeps which the network is evaluated on and shipped for; 1 is the
+            whole image (published networks: 0.875, which cuts off what is at the border).
+        train_resolution: side of the training images over that of the evaluated ones (FixRes, Noisy Student: below 1).
+        fine_tune: passes over the labelled images at the end, in the resolution of evaluation, without noise but slight
+            crops and mirrorings, shallow stages frozen (Noisy Student, section 3.1: 1.5); kept where it is no worse.
         checkpoint_every: optimizer steps between checkpoints.
         evaluate_every: optimizer steps between evaluations on the validation split; 0 chooses 8 in a run.
         class_balance: how far labelled images of scarce classes are drawn more often: 0 draws every image equally often,
@@ -76,14 +97,31 @@ class Training:
     batch: int = 32
     optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
     rate: float = 1e-3
+    rate_batch: int = 0
     warmup: float = 0.1
+    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
+    decay_factor: float = 0.97
+    decay_epochs: float = 2.4
+    plateau: int = 0
+    plateau_factor: float = 0.1
+    patience: int = 0
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     ema: float = 0.99
     norm_momentum: float = 0.1
+    sync_norm: bool = False
     dropout: float = 0.2
     drop_path: float = 0.1
     clip: float = 2.0
+    freeze: int = 0
+    layer_decay: float = 1.0
+    checkpoint_activations: bool = False
+    accumulate: int = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    test_crop: float = 1.0
+    train_resolution: float = 1.0
+    fine_tune: float = 0.0
     checkpoint_every: int = 50
     evaluate_every: int = 0
     class_balance: float = 0.0
@@ -91,16 +129,39 @@ class Training:
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
-        _require(self, "above 0", "epochs", "rate")
-        _require(self, "1 or above", "batch", "checkpoint_every")
-        _require(self, "0 or above", "min_steps", "weight_decay", "clip", "evaluate_every")
+        _require(self, "above 0", "epochs", "rate", "decay_epochs")
+        _require(self, "1 or above", "accumulate", "checkpoint_every")
+        _require(self, "0 or above", "min_steps", "batch", "rate_batch", "weight_decay", "clip", "evaluate_every")
+        _require(self, "0 or above", "plateau", "patience", "freeze", "fine_tune")
         _require(self, "from 0 to 1", "warmup", "class_balance")
         _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path")
-        _require(self, "above 0 and at most 1", "norm_momentum")
+        _require(self, "above 0 and at most 1", "norm_momentum", "decay_factor", "plateau_factor", "layer_decay")
+        _require(self, "above 0 and at most 1", "test_crop", "train_resolution")
 
     def steps(self, images: int) -> int:
-        """Optimizer steps of a run over `images` labelled images, at least 1."""
+        """Optimizer steps of a run over `images` labelled images, at least 1; the batch must be known."""
         return max(1, self.min_steps, round(self.epochs * images / self.batch))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of self-training: who learns from the pseudo-labels of the network before.
+
+    Attributes:
+        arch: architecture of the student and its control, equal to the teacher's or larger; `teacher` takes the same.
+        ratio: pseudo-labelled images for each labelled one in a batch; 0 takes `self_training.ratio`.
+        start: `published` begins the student as the first teacher began; `teacher` with the teacher's weights (the paper
+            found that to be no better than a long training from scratch).
+        epochs: passes over the labelled images; 0 takes `training.epochs`.
+    """
+
+    arch: str = "teacher"
+    ratio: int = 0
+    start: Literal["published", "teacher"] = "published"
+    epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self, "0 or above", "ratio", "epochs")
 
 
 @dataclass(frozen=True)
@@ -112,18 +173,45 @@ class SelfTraining:
             paper's 0.3 is for 1,000 classes; what is used is at least 1.2 / classes).
         balance: give every class as many pseudo-labelled images as the median class: the most confident are kept, the
             scarce repeated.
-        ratio: pseudo-labelled images for each labelled one in a batch.
+        accuracy: where above 0, the threshold is chosen instead: the smallest confidence at which this share of the
+            validation images that are as confident is answered rightly.
+        outliers: images of the pile are rejected whose energy (Liu et al. 2020) is above that of all but this share of the
+            validation images, however confident the teacher is; 0 rejects none, as the paper.
+        per_class: pseudo-labelled images that every class gets when balanced (Noisy Student: 130,000), or has at most when
+            not; 0: as many as the median class, or all.
+        rounds: how many, or a list that says what each is: [{arch: efficientnet_b0, ratio: 3}, {ratio: 6}]. They end when a
+            student is not better than its teacher.
+        ratio: pseudo-labelled images for each labelled one in a batch (Noisy Student: 14, 14, 28 for its largest network, 3
+            for B1 to B7, 1 for B0); 0 learns nothing from them.
         labels: `soft` keeps the teacher's probabilities, `hard` their largest.
+        weighting: of the losses of labelled and pseudo-labelled images: by their number in the batch (`images`, the text and
+            the code of Noisy Student), or one as much as the other (`sources`, its Algorithm 1).
+        confidence: with FixMatch, the smallest probability that the network learns its own answer from (the paper: 0.95).
     """
 
     threshold: float = 0.6
     balance: bool = True
+    accuracy: float = 0.0
+    outliers: float = 0.0
+    per_class: int = 0
+    rounds: int | tuple[Round, ...] = 1
     ratio: int = 1
     labels: Literal["soft", "hard"] = "soft"
+    weighting: Literal["images", "sources"] = "images"
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        _require(self, "from 0 to 1", "threshold")
+        _require(self, "from 0 to 1", "threshold", "accuracy", "confidence")
+        _require(self, "at least 0 and below 1", "outliers")
+        _require(self, "0 or above", "per_class")
         _require(self, "0 or above", "ratio")
+        if isinstance(self.rounds, int):
+            _require(self, "0 or above", "rounds")
+
+    def plan(self) -> tuple[Round, ...]:
+        """The rounds one by one, each with its ratio; none where nothing is to be learned from the pile."""
+        rounds = (Round(),) * self.rounds if isinstance(self.rounds, int) else self.rounds
+        return tuple(replace(each, ratio=each.ratio or self.ratio) for each in rounds if each.ratio or self.ratio)
 
 
 @dataclass(frozen=True)
@@ -146,7 +234,7 @@ def to_dict(value: Any) -> Any:
     """A recipe as JSON."""
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: to_dict(getattr(value, item.name)) for item in fields(value)}
-    return value
+    return [to_dict(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_dict(kind: type[R], data: dict[str, Any]) -> R:
@@ -169,6 +257,12 @@ def _read(where: str, hint: Any, value: Any) -> Any:
         if isinstance(value, dict):
             return from_dict(hint, value)
         expected = "an object of settings"
+    elif hint == int | tuple[Round, ...]:
+        if type(value) is int:
+            return value
+        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            return tuple(from_dict(Round, item) for item in value)
+        expected = "a whole number, or a list with an object of settings for each round"
     elif get_origin(hint) is Literal:
         if value in get_args(hint):
             return value

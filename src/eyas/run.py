@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from eyas.errors import UserError
 from eyas.progress import say
+from eyas.team import current
 
 MARK = "stage.json"  # written last: a stage is done when it is there
 INPUTS = "inputs.json"  # written first: what the work in the folder was begun with
@@ -36,6 +37,9 @@ class Run:
 
     A stage whose result is there, made from the same inputs, is not done again. Work begun with the same inputs goes
     on; results of other inputs are moved to `superseded/`, never deleted.
+
+    Where a team of processes works on a run, each gives the same commands: the first does what there is to do, the others
+    wait and read it. Only what is done jointly is done by all, and written by the first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,22 +54,8 @@ class Run:
             UserError: it cannot be written, holds something else, or another process works in it.
         """
         folder = Path(path)
-        marker = folder / ".eyas-run"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not marker.exists() and any(folder.iterdir()):
-                raise UserError(f"{folder} is not empty and not a run of Eyas; give --out a new or empty directory")
-            handle = marker.open("a")
-        except OSError as error:
-            raise UserError(f"cannot write a run to {folder}: {error.strerror}; give --out a directory you may write") from None
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another process is working in {folder}; wait for it or give another --out") from None
-            except OSError as error:
-                raise UserError(f"cannot lock {folder}: {error.strerror}; give --out a directory on a local disk") from None
-            os.register_at_fork(after_in_child=handle.close)  # or a worker that outlives a killed run would keep the lock
+        with ExitStack() as held:
+            current().agree(lambda: _hold(folder, held))
             yield cls(folder)
 
     def stage(self, name: str, make: Callable[[Path], dict[str, Any]], **inputs: Any) -> Done:
@@ -75,8 +65,23 @@ class Run:
         name begins with a dot are its scratch and no part of the result. `name` may hold slashes (`round-1/teacher`),
         but no stage lies within another one: a folder is moved and checked as a whole.
         """
+        return self._stage(name, lambda folder: current().agree(lambda: make(folder)), inputs)
+
+    def joint_stage(self, name: str, make: Callable[[Path], dict[str, Any]], **inputs: Any) -> Done:
+        """A `stage` for which all processes of a team call `make`; what the first returns and writes is its result."""
+        return self._stage(name, make, inputs)
+
+    def _stage(self, name: str, make: Callable[[Path], dict[str, Any]], inputs: dict[str, Any]) -> Done:
+        team, asked = current(), digest(inputs)
+        begun = team.agree(lambda: self._begun(name, asked, inputs))
+        if isinstance(begun, Done):
+            return begun
+        result = plain(make(begun))
+        return team.agree(lambda: _sealed(begun, asked, result))
+
+    def _begun(self, name: str, asked: str, inputs: dict[str, Any]) -> Done | Path:
+        """The stage where it is done, else the folder to do it in."""
         folder = self._folder(name)
-        asked = digest(inputs)
         done = _finished(folder, asked)
         if done:
             say(f"{name}: done before, kept")
@@ -89,12 +94,11 @@ class Run:
         except OSError as error:
             raise UserError(f"cannot write {folder}: {error.strerror}; make way for it, or give another --out") from None
         write_json(folder / INPUTS, {"digest": asked, "inputs": plain(inputs)})
-        result = plain(make(folder))
-        for left_by_a_kill in folder.rglob(f".*{PARTIAL}"):
-            left_by_a_kill.unlink()
-        files = {file.relative_to(folder).as_posix(): _stamp(file) for file in _files(folder)}
-        write_json(folder / MARK, {"digest": asked, "result": result, "files": files})
-        return Done(folder, result, digest({"inputs": asked, "files": files}))
+        return folder
+
+    def finished(self, name: str, **inputs: Any) -> Done | None:
+        """A stage that was done with these inputs; none where it is still to be done."""
+        return _finished(self._folder(name), digest(inputs))
 
     def done(self, name: str) -> Done:
         """A stage that was finished before.
@@ -127,9 +131,13 @@ class Run:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, whatever happens to the process or the machine.
 
+    In a team the first process writes for all: what they do jointly gives the same in each.
+
     Raises:
         UserError: it cannot be written there; what was there before is still there.
     """
+    if not current().first:
+        return
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{PARTIAL}")
     try:
         with temporary.open("xb") as file:
@@ -199,6 +207,34 @@ def plain(value: Any) -> Any:
 def digest(value: Any) -> str:
     """A short checksum of any JSON-like value, the same in every process; NaN and infinity raise `ValueError`."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
+
+
+def _hold(folder: Path, held: ExitStack) -> None:
+    """Make the directory, and lock it until `held` ends."""
+    marker = folder / ".eyas-run"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not marker.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and not a run of Eyas; give --out a new or empty directory")
+        handle = held.enter_context(marker.open("a"))
+    except OSError as error:
+        raise UserError(f"cannot write a run to {folder}: {error.strerror}; give --out a directory you may write") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another process is working in {folder}; wait for it or give another --out") from None
+    except OSError as error:
+        raise UserError(f"cannot lock {folder}: {error.strerror}; give --out a directory on a local disk") from None
+    os.register_at_fork(after_in_child=handle.close)  # or a worker that outlives a killed run would keep the lock
+
+
+def _sealed(folder: Path, asked: str, result: dict[str, Any]) -> Done:
+    """A stage whose work is done, marked as such."""
+    for left_by_a_kill in folder.rglob(f".*{PARTIAL}"):
+        left_by_a_kill.unlink()
+    files = {file.relative_to(folder).as_posix(): _stamp(file) for file in _files(folder)}
+    write_json(folder / MARK, {"digest": asked, "result": result, "files": files})
+    return Done(folder, result, digest({"inputs": asked, "files": files}))
 
 
 def _stamp(path: Path) -> dict[str, Any]:

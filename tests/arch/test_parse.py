@@ -1,11 +1,13 @@
 """Names of architectures: both ways, and what a misspelt one is told."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eyas.arch.parse import parse
-from eyas.arch.scale import at, deeper, strided, wider
+from eyas.arch.parse import described, from_description, parse
+from eyas.arch.scale import at, deeper, seen, strided, wider
 from eyas.arch.spec import Arch
 from eyas.arch.tables import ARCHS, MOBILENET_V1
 from eyas.errors import UserError
@@ -100,3 +102,21 @@ def test_the_nearest_names_are_suggested(text: str) -> None:
 def test_every_name_of_the_tables_is_its_own(name: str) -> None:
     assert parse(name) is ARCHS[name]
     assert ARCHS[name].name == name
+
+
+@given(archs, st.sampled_from([0.5, 0.875, 0.9]))
+@law
+def test_a_test_crop_is_described_and_read_again(arch: Arch, view: float) -> None:
+    cropped = seen(arch, view)
+    assert from_description(described(cropped)) == cropped
+    assert str(cropped) == str(arch)
+    assert seen(cropped, 1.0) == arch
+
+
+@given(archs)
+@law
+def test_the_whole_image_goes_without_saying(arch: Arch) -> None:
+    assert described(arch) == {"arch": str(arch)}
+    other = replace(arch, preprocessing=replace(arch.preprocessing, mean=(0.1, 0.2, 0.3)))
+    assert "view" not in described(other)["preprocessing"], "descriptions from before there was a choice stay as they were"
+    assert from_description(described(other)) == other

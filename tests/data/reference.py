@@ -26,7 +26,7 @@ def enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
 
 
 def affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill_of(image))
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=fill_of(image))
 
 
 def shift(level: float, sign: float) -> float:
@@ -34,7 +34,7 @@ def shift(level: float, sign: float) -> float:
 
 
 def rotate(image: Image.Image, level: float, sign: float, place: tuple[float, float]) -> Image.Image:
-    return image.rotate(30 * level * sign, Image.Resampling.BILINEAR, fillcolor=fill_of(image))
+    return image.rotate(30 * level * sign, Image.Resampling.NEAREST, fillcolor=fill_of(image))
 
 
 def blank(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:

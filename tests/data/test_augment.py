@@ -3,13 +3,14 @@ import pytest
 import torch
 from PIL import Image
 
-from eyas.data.augment import CHUNK, apply, crops, prepare
+from eyas.data.augment import apply, crops, prepare
 from eyas.data.noise import draw
 from eyas.recipe import Augment
 from tests.data.reference import one
 from tests.images import picture
 
 STILL = Augment(operations=0, crop=1.0)
+MANY = 40
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -42,6 +43,14 @@ class TestPrepare:
     def test_an_image_of_that_size_is_as_it_was(self):
         np.testing.assert_array_equal(prepare(picture(2, 24, 24), 24), picture(2, 24, 24))
 
+    def test_a_view_is_the_middle(self):
+        pixels = picture(3, 40, 80)
+        framed = np.full((40, 80, 3), 255, np.uint8)
+        framed[4:36, 8:72] = 100
+        assert prepare(framed, 20, 0.7).tolist() == np.full((20, 20, 3), 100).tolist()
+        middle = prepare(pixels[10:30, 20:60], 20).astype(int)
+        assert np.abs(prepare(pixels, 20, 0.5) - middle).mean() < 2  # but for what the border's pixels have beside them
+
 
 class TestAugment:
     @pytest.mark.parametrize("channels", [1, 3])
@@ -61,21 +70,23 @@ class TestAugment:
     def test_is_pillows_with_the_same_noise(self, channels, operation_set):
         """Operations of one image after the other can carry a level's difference further: equalize can, posterize can."""
         choice = Augment(operations=2, magnitude=7, crop=0.4, operation_set=operation_set, erase=0.5)
-        images = [picture(seed, 50, 40 + seed, channels) for seed in range(CHUNK + 8)]
+        images = [picture(seed, 50, 40 + seed, channels) for seed in range(MANY)]
         noise = draw(choice, "both", len(images), generator(1))
         found = apply(crops(images, noise, 32), noise, choice).numpy().astype(int)
         apart = [np.abs(found[row] - one(image, noise, row, choice, 32)).mean() for row, image in enumerate(images)]
         assert np.median(apart) < 1
         assert np.quantile(apart, 0.9) < 4
 
-    def test_does_not_depend_on_its_neighbours_in_the_batch(self):
-        images = [picture(seed, 30, 30) for seed in range(CHUNK + 3)]
+    def test_does_not_depend_on_its_neighbours_in_the_batch(self, monkeypatch):
+        images = [picture(seed, 30, 30) for seed in range(MANY)]
         choice = Augment(operations=3, erase=0.5)
         noise = draw(choice, "both", len(images), generator())
-        whole = apply(crops(images, noise, 24), noise, choice)
-        for row in (0, 5, CHUNK, CHUNK + 2):
+        whole = apply(crops(images, noise, 40), noise, choice)
+        monkeypatch.setattr("eyas.data.augment.CHUNK", 9 * 40 * 40 * 3)
+        assert torch.equal(apply(crops(images, noise, 40), noise, choice), whole)  # nine at a time
+        for row in (0, 5, 9, MANY - 1):
             some = noise.rows(row, row + 1)
-            assert torch.equal(whole[row], apply(crops([images[row]], some, 24), some, choice)[0])
+            assert torch.equal(whole[row], apply(crops([images[row]], some, 40), some, choice)[0])
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_without_noise_it_is_the_image_resized(self, channels):

@@ -11,7 +11,7 @@ SIDE = 20
 
 def numbered(count: int) -> torch.Tensor:
     """Images that are all one value, ten times their number."""
-    return (10 * torch.arange(count, dtype=torch.uint8))[:, None, None, None].repeat(1, 3, SIDE, SIDE)
+    return (10 * torch.arange(count, dtype=torch.uint8))[:, None, None, None].repeat(1, SIDE, SIDE, 3)
 
 
 def noise_of(**choice: float):
@@ -62,5 +62,5 @@ def test_turned_off_nothing_is_mixed():
 @pytest.mark.parametrize("choice", [{"mixup": 1.0}, {"cutmix": 1.0}])
 def test_an_image_alone_is_mixed_with_itself(choice):
     noise = noise_of(**choice).rows(0, 1)
-    images = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8)
+    images = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8)
     assert torch.equal(mix(images.clone(), noise), images)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from eyas.data import randaugment as kernels
 from eyas.data.noise import CODE, PAPER, Noise
-from eyas.data.randaugment import KINDS, LARGEST_SHIFT, randaugment
+from eyas.data.randaugment import LARGEST_SHIFT, randaugment
 from tests.data.reference import OPERATIONS
 from tests.images import picture
 
@@ -36,8 +37,7 @@ def changed(name: str, images: list[np.ndarray], level: float, sign: float = 1.0
     """Images of one shape after an operation, as whole numbers."""
     kept = "paper" if name in PAPER else "code"
     noise = noise_of([[name]] * len(images), PAPER if kept == "paper" else CODE, sign)
-    batch = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
-    return [image.permute(1, 2, 0).numpy().astype(int) for image in randaugment(batch, noise, kept, level)]
+    return [image.numpy().astype(int) for image in randaugment(torch.from_numpy(np.stack(images)), noise, kept, level)]
 
 
 def apply(name: str, pixels: np.ndarray, level: float, sign: float = 1.0) -> np.ndarray:
@@ -55,7 +55,7 @@ def dull(seed: int, channels: int) -> np.ndarray:
 
 
 class TestPillows:
-    """Each within a level of Pillow's; where pixels move, but for those at the rim of what moved in."""
+    """Each within a level of Pillow's; where pixels move, but for those on an edge between two."""
 
     @pytest.mark.parametrize("name", EVERY)
     @pytest.mark.parametrize("channels", [1, 3])
@@ -66,8 +66,7 @@ class TestPillows:
             for image, found in zip(images, changed(name, images, level, sign), strict=True):
                 apart = np.abs(found - expected(name, image, level, sign))
                 if name in MOVING:
-                    assert np.quantile(apart, 0.9) <= 1
-                    assert apart.mean() < 1.5
+                    assert (apart > 0).mean() < 0.02
                 else:
                     assert apart.max() <= 1
 
@@ -84,7 +83,7 @@ class TestPillows:
                 assert np.abs(found - other)[kept].max() <= 1, (name, level)
 
     def test_every_operation_has_a_kernel(self):
-        assert {name for kind in KINDS for name in kind.operations} | {"identity"} == set(EVERY)
+        assert set(kernels.OPERATIONS) == set(EVERY)
         assert set(OPERATIONS) == set(EVERY)
 
     def test_the_sets_are_those_of_the_paper_and_of_the_code(self):
@@ -103,12 +102,12 @@ class TestBatch:
         rng = np.random.default_rng(0)
         rows = [[str(name) for name in rng.choice(CODE, 3)] for _ in range(24)]
         images = [picture(seed, 32, 32) for seed in range(24)]
-        whole = randaugment(torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()), noise_of(rows, CODE), "code", 0.5)
+        whole = randaugment(torch.from_numpy(np.stack(images)), noise_of(rows, CODE), "code", 0.5)
         for image, names, found in zip(images, rows, whole, strict=True):
             alone = image
             for name in names:
                 alone = apply(name, alone, 0.5).astype(np.uint8)
-            np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), alone)
+            np.testing.assert_array_equal(found.numpy(), alone)
 
     def test_grey_is_one_channel_of_equal_three(self):
         for name in EVERY:

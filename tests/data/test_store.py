@@ -54,6 +54,17 @@ def test_the_bytes_do_not_depend_on_the_threads(tmp_path, images):
     assert (one / INDEX).read_bytes() == (many / INDEX).read_bytes()
 
 
+def test_what_is_measured_of_a_picture_depends_little_on_the_size_it_is_kept_at(tmp_path):
+    put(tmp_path / "in" / "a.png", encoded(image(3, 60, 80, 3).resize((400, 300), Image.Resampling.BICUBIC), "PNG"))
+    manifest = manifest_of(tmp_path / "in", ["a.png"])
+    (small,), (large,) = (build(manifest, tmp_path / str(side), side).store.index.to_pylist() for side in (16, 200))
+    thumbnails = [np.frombuffer(row["thumbnail"], np.uint8).astype(int) for row in (small, large)]
+    assert np.abs(thumbnails[0] - thumbnails[1]).max() <= 4
+    assert small["brightness"] == pytest.approx(large["brightness"], abs=1)
+    assert small["sharpness"] == pytest.approx(large["sharpness"], rel=0.2)
+    assert small["hash"] == large["hash"]
+
+
 def test_reducing_is_antialiased():
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))[..., None]  # one pixel black, one white
     small = shrink(stripes, 8)

@@ -28,6 +28,13 @@ def test_the_facts_are_the_files(float32):
     assert "folder" not in facts
 
 
+def test_an_artifact_from_before_there_were_test_crops_takes_the_whole_picture(copied):
+    facts = json.loads((copied.folder / "artifact.json").read_text())
+    assert facts.pop("crop") == 1.0
+    (copied.folder / "artifact.json").write_text(json.dumps(facts))
+    assert Artifact.load(copied.folder) == copied
+
+
 def test_a_verdict_is_recorded(copied):
     replace(copied, status="accepted").save()
     assert Artifact.load(copied.folder).status == "accepted"

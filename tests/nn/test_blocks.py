@@ -55,6 +55,26 @@ def test_a_depthwise_kernel_sees_only_its_own_channel():
 
 
 @pytest.mark.parametrize(
+    ("kind", "kernel", "stride", "expected"),
+    [
+        ("depthwise", 3, 1, torch.bfloat16),
+        ("depthwise", 3, 2, torch.float32),
+        ("depthwise", 5, 1, torch.float32),
+        ("conv", 3, 2, torch.bfloat16),
+    ],
+)
+def test_depthwise_gradients_that_are_slow_in_bfloat16_stay_in_float32(kind, kernel, stride, expected):
+    module = ConvNorm(Layer(kind, kernel, stride, 4, 4, 8), "symmetric", 1e-3, 0.1).train()
+    ran = []
+    module.conv.register_forward_hook(lambda _, __, out: ran.append(out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        module(torch.rand(2, 4, 8, 8)).float().sum().backward()
+    module(torch.rand(2, 4, 8, 8))
+    assert ran == [expected, torch.float32]
+    assert module.conv.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("", [-8.0, -1.0, 0.0, 1.0, 8.0]),

@@ -46,15 +46,19 @@ def lines(log: Path) -> int:
     return log.read_text().count("\n") if log.exists() else 0
 
 
+def checkpointed(stage: Path) -> bool:
+    return any(stage.glob(".checkpoint-*"))
+
+
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "while images are read": lambda run: (run / "data" / "inputs.json").exists(),
     "while candidates are measured": lambda run: (run / "plan" / "inputs.json").exists(),
     "before the teacher's first checkpoint": lambda run: (run / "teacher" / "inputs.json").exists(),
-    "right after a checkpoint": lambda run: (run / "teacher" / ".checkpoint.safetensors").exists(),
+    "right after a checkpoint": lambda run: checkpointed(run / "teacher"),
     "between checkpoints": lambda run: lines(run / "teacher" / "log.jsonl") >= 30,
     "while the pile is labelled": lambda run: (run / "round-1" / "labels" / "inputs.json").exists(),
     "in the noised student": lambda run: lines(run / "round-1" / "student" / "log.jsonl") >= 20,
-    "in the control": lambda run: (run / "round-1" / "control" / ".checkpoint.safetensors").exists(),
+    "in the control": lambda run: checkpointed(run / "round-1" / "control"),
     "in the distillation": lambda run: lines(run / "student" / "log.jsonl") >= 10,
     "while a file is exported": lambda run: (run / "artifacts" / "onnx" / "inputs.json").exists(),
     "between two files": lambda run: (run / "artifacts" / "onnx" / "stage.json").exists(),
@@ -80,7 +84,7 @@ def test_killed_in_every_stage(reference: Path, photos: Photos, tmp_path: Path) 
 def test_stopped_by_the_user_and_then_killed_at_random(reference: Path, photos: Photos, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = begin(photos.fit(run))
-    wait_until(process, (run / "teacher" / ".checkpoint.safetensors").exists)
+    wait_until(process, lambda: checkpointed(run / "teacher"))
     os.kill(process.pid, signal.SIGINT)
     shown, told = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -224,13 +224,18 @@ class TestRefused:
         told = refused(photos.labelled, "--out", tmp_path / "run", "--arch", "mobilenet_v1@32")
         assert "No space left on device" in told or "the disk is full" in told
 
-    def test_a_damaged_checkpoint(self, refused, reference, photos, copy_of):
+    def test_a_damaged_checkpoint_is_told_and_the_training_done_again(self, reference, photos, copy_of, capsys):
         run = copy_of(reference)
         (run / "teacher" / "stage.json").unlink()
-        (run / "teacher" / ".checkpoint.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0garbage!")
-        told = refused(*photos.fit(run)[1:])
-        assert told.startswith(f"checkpoint {run / 'teacher' / '.checkpoint.safetensors'} is damaged")
-        assert told.endswith("delete it to begin this stage again")
+        checkpoint = run / "teacher" / ".checkpoint-000000020-0123456789abcdef.safetensors"
+        checkpoint.write_bytes(b"\x08\0\0\0\0\0\0\0garbage!")
+        assert main(photos.fit(run)) == 0
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"checkpoint {checkpoint} is damaged (its bytes are not those that were written)" in told
+        assert "going on from the beginning" in told
+        weights = (run / "teacher" / "model.safetensors").read_bytes()
+        assert weights == (reference / "teacher" / "model.safetensors").read_bytes()
+        assert not checkpoint.exists()
 
 
 class TestResult:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eyas.studies.proof import accuracy, compare
+from eyas.studies.proof import accuracy, accuracy_seeds, compare, compare_seeds
 
 
 def answers(right: int, wrong: int) -> np.ndarray:
@@ -96,3 +96,30 @@ class TestCompare:
     def test_the_same_seed_is_the_same_verdict(self):
         first, second = answers(80, 20), answers(75, 25)
         assert compare(first, second, seed=4) == compare(first, second, seed=4)
+
+
+class TestSeeds:
+    """Several trainings of each."""
+
+    def test_equal_trainings_are_as_one(self):
+        rng = np.random.default_rng(3)
+        first, second = rng.random(200) < 0.85, rng.random(200) < 0.8
+        one, three = compare(first, second), compare_seeds(np.stack([first] * 3), np.stack([second] * 3))
+        assert three.difference == one.difference
+        assert (three.low, three.high, three.share_better) == pytest.approx((one.low, one.high, one.share_better), abs=0.7)
+
+    def test_trainings_that_differ_widen_the_interval(self):
+        """Two of three trainings gain ten points each, one loses as much: nothing is proven, whatever a single one says."""
+        better, worse = answers(90, 10), answers(80, 20)
+        first, second = np.stack([better, better, worse]), np.stack([worse, worse, better])
+        found = compare_seeds(first, second)
+        assert found.difference == pytest.approx(10 / 3)
+        assert found.low < -3 < 8 < found.high
+        assert 0.5 < found.share_better < 0.95
+        assert compare(better, worse).share_better > 0.99
+
+    def test_the_mean_accuracy_lies_in_its_interval(self):
+        found = accuracy_seeds(np.stack([answers(90, 10), answers(80, 20)]))
+        assert found.value == pytest.approx(0.85)
+        assert found.low < 0.80 < 0.90 < found.high
+        assert found.images == 100

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -19,11 +17,12 @@ from eyas.errors import UserError
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Run, digest, read_json, write_json
 from eyas.studies.fit import DISTILLATION
-from eyas.studies.noisy_student import sentence
+from eyas.studies.noisy_student import judged
 from eyas.studies.prepare import prepare
-from eyas.studies.proof import accuracy
+from eyas.studies.proof import Comparison, accuracy
 from eyas.studies.report import write_report
-from eyas.studies.select import calibrate, select
+from eyas.studies.select import CHOSEN, Limits, scores, select, write_chosen
+from eyas.studies.soft_labels import FACTS, Form, open_labels, write_shard
 from tests.images import encoded, put
 from tests.scenes import write_scenes
 
@@ -107,27 +106,32 @@ def answers(ids: list[str], confident: bool) -> np.ndarray:
 
 
 def labelled(folder: Path, ids: list[str], given: np.ndarray) -> dict[str, Any]:
-    flat = pa.array(given.astype(np.float16).reshape(-1))
-    columns = {"id": ids, "probabilities": pa.FixedSizeListArray.from_arrays(flat, 2)}
-    pq.write_table(pa.table(columns), folder / "00000.parquet")
+    write_json(folder / FACTS, {"teacher": "f" * 32, "arch": STRONG, "classes": CLASSES, "top": 0})
+    columns = {"id": ids, **Form(2).columns(given), "energy": np.zeros(len(ids), np.float32)}
+    write_shard(folder / "00000.parquet", columns, {"refused": []})
     return {"images": len(ids)}
+
+
+def selected(folder: Path, labels: Path) -> dict[str, Any]:
+    given, choice = open_labels(labels), SelfTraining()
+    chosen = select(scores(given, 1.3), CLASSES, choice, Limits(0.6))
+    write_chosen(folder / CHOSEN, given, chosen, choice, 1.3)
+    return {"temperature": 1.3, "threshold": 0.6, **chosen.findings}
 
 
 def told(run: Run, story: Story, ids: list[str]) -> dict[str, Any]:
     """The round: what became of the pile. The stages of its networks, none where nothing was confident."""
     given = answers(ids, story.confident)
-    run.stage("round-1/labels", lambda folder: labelled(folder, ids, given))
-    findings = select(calibrate(given.astype(np.float16).astype(np.float32), 1.3), CLASSES, SelfTraining()).findings
-    run.stage("round-1/selection", lambda _: {"temperature": 1.3, **findings})
+    labels = run.stage("round-1/labels", lambda folder: labelled(folder, ids, given))
+    findings = run.stage("round-1/selection", lambda folder: selected(folder, labels.folder)).result
     if not findings["rows"]:
         return {}
     made = {
         name: run.stage(f"round-1/{name}", lambda folder, name=name: taught(folder, STRONG, story.validation.get(name, 0.85)))
         for name in ("control", "student")
     }
-    proof = {"difference": 2.5, "low": -1.0, "high": 6.0, "share_better": story.share_better, "images": 16}
-    helped = story.share_better >= 0.95
-    run.stage("round-1/verdict", lambda _: {**proof, "helped": helped, "sentence": sentence(proof, helped)})
+    control, teacher = Comparison(2.5, -1.0, 6.0, story.share_better, 16), Comparison(1.25, -2.0, 4.0, 0.8, 16)
+    run.stage("round-1/verdict", lambda _: judged(control, teacher))
     return made
 
 
@@ -238,8 +242,10 @@ class TestTheReportOfARun:
         assert titles == [
             "Accuracy",
             "What ships",
+            "What the pile gave",
             "What was kept from the pile",
             "The data",
+            "Labels that look wrong",
             "The plan",
             "How the networks learnt",
             "What was asked",

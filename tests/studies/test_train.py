@@ -1,6 +1,8 @@
 """One supervised run."""
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +17,11 @@ from eyas.arch.spec import IMAGENET
 from eyas.cli import main
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
+from eyas.progress import recording
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run, read_json
 from eyas.studies.learning import start, supervised
+from eyas.studies.log import read_log
 from eyas.studies.prepare import prepare
 from eyas.studies.train import choose_start
 from tests.scenes import write_scenes
@@ -71,8 +75,87 @@ class TestTrain:
         words = (*WORDS, "--training.rate", "1e30", "--training.clip", "0", "--training.optimizer", "sgd")
         assert main(["train", str(data), "--out", str(tmp_path / "run"), *words]) == 2
         told = capsys.readouterr().err.splitlines()[-1]
-        assert told.startswith("eyas train: training: the loss is not finite at step ")
-        assert told.endswith("; lower training.rate or set training.clip")
+        kept = tmp_path / "run" / "model" / "not-finite.npz"
+        reason = r"eyas train: training: the (loss|gradient) of step (\d+) is not a finite number; lower training.rate or set "
+        found = re.fullmatch(rf"{reason}training.clip. What it came from is in {re.escape(str(kept))}", told)
+        assert found
+        batch = np.load(kept)
+        assert batch["images"].dtype == np.uint8 and len(batch["images"]) == len(batch["targets"]) == len(batch["ids"])
+        assert set(batch["ids"]) <= {file.relative_to(data).as_posix() for file in data.rglob("*.png")}
+        steps = [line["step"] for line in read_log(kept.parent / "log.jsonl")]
+        assert steps == list(range(1, int(found[2])))  # the step that failed is not in the log
+
+
+class TestBatch:
+    def test_0_finds_one_and_keeps_it(self, data, tmp_path, capsys, monkeypatch):
+        words = ["train", str(data), "--out", str(tmp_path / "run"), *WORDS[:-1], "0"]
+        monkeypatch.setattr("eyas.learn.batch_size.available", lambda: 10**9)
+        assert main(words) == 0
+        found = read_json(tmp_path / "run" / "batch" / "stage.json")["result"]["batch"]
+        assert found >= 8
+        assert f"batch: {found} labelled images a step" in capsys.readouterr().err
+        monkeypatch.setattr("eyas.learn.batch_size.available", lambda: 1)  # another moment, other memory: the same run
+        assert main(words) == 0
+        assert read_json(tmp_path / "run" / "recipe.json")["training"]["batch"] == 0
+
+    def test_too_little_memory_is_said(self, data, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("eyas.learn.batch_size.available", lambda: 10**5)
+        assert main(["train", str(data), "--out", str(tmp_path / "run"), *WORDS[:-1], "0"]) == 2
+        assert "a training step of mobilenet_v1x0.25@32 needs more than the 0.0 GB" in capsys.readouterr().err
+
+
+class TestStopping:
+    def test_stops_when_nothing_gets_better_and_stays_stopped(self, data, tmp_path, monkeypatch):
+        """A rate of nearly 0 learns nothing, so the second evaluation is as good as the first."""
+        still = replace(LESSON, rate=1e-20, norm_momentum=1e-9, evaluate_every=2, patience=2, checkpoint_every=100)
+        with Run.open(tmp_path / "run") as run:
+            ready = prepare(run, str(data), None, 0, Splits(), 32, 0)
+        begin = start(parse("mobilenet_v1x0.25@32"))
+        folder = tmp_path / "stopped"
+        folder.mkdir()
+        with monkeypatch.context() as patch:  # killed after the last checkpoint, before the stage is done
+            patch.setattr("eyas.studies.learning.Checkpoints.clear", lambda _: None)
+            found = supervised(folder, "stopped", begin, ready, still, 0)
+        assert (found["steps"], found["best_step"]) == (6, 6)
+        assert [line["step"] for line in read_log(folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+        assert supervised(folder, "stopped", begin, ready, still, 0) == found
+
+    def test_a_plateau_lowers_the_rate(self, data, tmp_path):
+        still = replace(LESSON, rate=1e-20, schedule="constant", warmup=0.0, norm_momentum=1e-9)
+        still = replace(still, evaluate_every=2, plateau=1, plateau_factor=0.5, min_steps=8)
+        with Run.open(tmp_path / "run") as run:
+            ready = prepare(run, str(data), None, 0, Splits(), 32, 0)
+        supervised(tmp_path, "plateau", start(parse("mobilenet_v1x0.25@32")), ready, still, 0)
+        rates = [line["rate"] / 1e-20 for line in read_log(tmp_path / "log.jsonl")]
+        assert rates == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25])
+
+
+class TestBoard:
+    def test_shows_every_figure_and_the_first_images(self, data, tmp_path, capsys):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        run = tmp_path / "run"
+        assert main(["train", str(data), "--out", str(run), *WORDS, "--tensorboard"]) == 0
+        (folder,) = (run / "tensorboard").iterdir()
+        shown = EventAccumulator(str(folder)).Reload()
+        log = read_log(run / "model" / "log.jsonl")
+        tags = {"rate", "loss", "labelled", "gradient", "validation/accuracy", "validation/nll"}
+        assert set(shown.Tags()["scalars"]) == tags
+        told = [(event.step, event.value) for event in shown.Scalars("loss")]
+        assert told == [(line["step"], pytest.approx(line["loss"])) for line in log]
+        assert shown.Images("images")[0].height == 32
+        capsys.readouterr()
+
+    def test_is_named_where_it_is_missing(self, data, tmp_path, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        assert main(["train", str(data), "--out", str(tmp_path / "run"), *WORDS, "--tensorboard"]) == 2
+        assert capsys.readouterr().err == "eyas train: tensorboard is not installed: pip install 'eyas[board]'\n"
+
+    def test_whoever_records_is_given_every_line(self, data, tmp_path):
+        given = []
+        with recording(lambda label, line, pictures: given.append((label, line["step"], pictures().shape))):
+            main(["train", str(data), "--out", str(tmp_path / "run"), *WORDS])
+        assert given == [("training", step, (8, 32, 32, 3)) for step in (1, 2, 3, 4)]
 
 
 class TestCheckpoints:

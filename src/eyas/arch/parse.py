@@ -53,7 +53,9 @@ def described(arch: Arch) -> dict[str, Any]:
     table = ARCHS.get(arch.name, arch)
     own = {name: value for name in DIALECT if (value := getattr(arch, name)) != getattr(table, name)}
     if "preprocessing" in own:
-        own["preprocessing"] = asdict(own["preprocessing"])
+        facts = asdict(own["preprocessing"])
+        # The whole image goes without saying, as in files from before there was a choice.
+        own["preprocessing"] = facts if facts["view"] != 1 else {name: facts[name] for name in facts if name != "view"}
     return {"arch": str(arch)} | own
 
 

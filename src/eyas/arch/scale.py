@@ -40,6 +40,11 @@ def at(arch: Arch, resolution: int) -> Arch:
     return _checked(replace(arch, resolution=resolution))
 
 
+def seen(arch: Arch, view: float) -> Arch:
+    """The network evaluated on a centred box of `view` times the sides of each image; 1 is the whole image."""
+    return replace(arch, preprocessing=replace(arch.preprocessing, view=float(view)))
+
+
 def strided(arch: Arch, output_stride: int) -> Arch:
     """Take strides out of the earliest stages after the stem until the total stride is `output_stride`.
 

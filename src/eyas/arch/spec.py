@@ -38,15 +38,22 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What images a network's published weights were trained with.
+    """What images a network's published weights were trained with, and how Eyas shows it images.
 
-    `mean` and `std` are of pixels in [0, 1]; `crop` is the share of the side that the centre crop keeps.
+    Attributes:
+        mean: of pixels in [0, 1], as published.
+        std: of pixels in [0, 1], as published.
+        interpolation: as published, for the record: Eyas resizes bicubically.
+        crop: share of the sides that the centre crop keeps, as published, for the record.
+        view: share of the sides that the centred box keeps which Eyas itself evaluates on; 1 is the whole image. It is the
+            one value that training, evaluation, prediction and every exported file go by (`training.test_crop` sets it).
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     crop: float = 0.875
+    view: float = 1.0
 
 
 HALVES = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -8,26 +8,31 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from csv import DictWriter
 from dataclasses import asdict, dataclass, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from rich.markup import escape
 from rich.table import Table
 
 from eyas import __version__
 from eyas.cli.arguments import read
 from eyas.cli.costs import cost_rows, show_cost
-from eyas.cli.show import show_audit, show_evaluate, show_export, show_fit, show_predict, show_report, show_train
+from eyas.cli.reproduced import show_reproduce
+from eyas.cli.show import show_audit, show_evaluate, show_export, show_fit, show_label, show_predict, show_report, show_train
 from eyas.cli.terminal import Bars, err, out
-from eyas.errors import EyasError
+from eyas.errors import EyasError, UserError
 from eyas.progress import listening
+from eyas.report.board import following
 from eyas.run import plain
+from eyas.team import current, launched
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         return _overview(name)
     try:
-        return _run(COMMANDS[name], name, words[1:])
+        with _team():
+            return _run(COMMANDS[name], name, words[1:])
     except EyasError as error:
         err.print(f"[bold red]eyas {name}:[/] {escape(str(error))}")
         return error.exit_code
@@ -85,9 +91,12 @@ def _run(command: Command, name: str, words: list[str]) -> int:
     _settle()
     module, _, function = command.study.partition(":")
     study = getattr(import_module(module), function)
-    given = read(words, name, study, command.positional, csv=command.rows is not None)
+    trains = command.goes_on and "training" in signature(study).parameters
+    given = read(words, name, study, command.positional, csv=command.rows is not None, trains=trains)
+    if current().size > 1 and not trains:
+        raise UserError(f"eyas {name} works in one process; start it without torchrun")
     values = {key: value for key, value in vars(given).items() if key in signature(study).parameters}
-    with Bars() as bars, listening(bars):
+    with _audience(given):
         result = study(**values)
     if given.json:
         _write_json(result)
@@ -96,6 +105,31 @@ def _run(command: Command, name: str, words: list[str]) -> int:
     else:
         command.show(result)
     return 2 if command.failed(result) else 0
+
+
+@contextmanager
+def _team() -> Generator[None]:
+    """This process as one of those that torchrun started, where it did; only the first of them prints results."""
+    if not launched():
+        yield
+        return
+    _settle()
+    join = import_module("eyas.learn.team").join
+    with join() as team, ExitStack() as quiet:
+        if not team.first:
+            quiet.enter_context(redirect_stdout(quiet.enter_context(Path(os.devnull).open("w"))))
+        yield
+
+
+@contextmanager
+def _audience(given: Namespace) -> Generator[None]:
+    """Progress on the terminal, and TensorBoard's files beside the run where they are asked for."""
+    with ExitStack() as stack:
+        if current().first:
+            stack.enter_context(listening(stack.enter_context(Bars())))
+            if given.get("tensorboard"):
+                stack.enter_context(following(Path(given.out) / "tensorboard"))
+        yield
 
 
 def _settle() -> None:
@@ -135,7 +169,7 @@ def _overview(asked: str) -> int:
         return 2
     out.print("\n[bold]eyas[/] COMMAND [ARGUMENTS]\n\nLabelled images, an unlabelled pile and a device budget in;")
     out.print("the most accurate model that fits the device out.\n")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
     for name, command in COMMANDS.items():
         table.add_row(f"[bold]{name}[/]", command.does)
     out.print(table)
@@ -168,6 +202,16 @@ COMMANDS = {
         show_predict,
         failed=lambda answers: any(answer.error for answer in answers),
     ),
+    "label": Command(
+        "eyas.studies.label:label", "soft labels for a pile, in parquet", ("run", "pool"), show_label, goes_on=True
+    ),
     "export": Command("eyas.studies.export:export", "files that ship, with parity and latency", ("run",), show_export),
+    "reproduce": Command(
+        "eyas.studies.reproduce:reproduce",
+        "a paper's ablations on your data, and which findings hold",
+        ("study", "data"),
+        show_reproduce,
+        goes_on=True,
+    ),
     "report": Command("eyas.studies.report:write_report", "report.html of a run again", ("run",), show_report),
 }

@@ -15,8 +15,8 @@ from eyas.errors import UserError
 Study = Callable[..., Any]
 
 
-def read(words: list[str], name: str, study: Study, positional: tuple[str, ...], csv: bool) -> Namespace:
-    """The words of a command as values: the study's parameters, `json` and, where the command has it, `csv`.
+def read(words: list[str], name: str, study: Study, positional: tuple[str, ...], csv: bool, trains: bool) -> Namespace:
+    """The words of a command as values: the study's parameters, `json` and, where the command has them, `csv`, `tensorboard`.
 
     Args:
         words: what follows the command's name.
@@ -24,11 +24,12 @@ def read(words: list[str], name: str, study: Study, positional: tuple[str, ...],
         study: the function that the command runs.
         positional: its parameters that need no name.
         csv: whether the command offers `--csv`.
+        trains: whether it offers `--tensorboard`.
 
     Raises:
         UserError: a word is not understood, or one is missing.
     """
-    parser = _parser(name, study, positional, csv)
+    parser = _parser(name, study, positional, csv, trains)
     try:
         given = parser.instantiate(parser.parse_args([_underscored(word) for word in words]))
     except ArgumentError as error:
@@ -39,7 +40,7 @@ def read(words: list[str], name: str, study: Study, positional: tuple[str, ...],
     return given
 
 
-def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool) -> ArgumentParser:
+def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool, trains: bool) -> ArgumentParser:
     """Arguments from the function's signature and docstring; settings in a file with `--config`."""
     hints, helps = get_type_hints(study), _argument_helps(study)
     parser = ArgumentParser(
@@ -56,6 +57,8 @@ def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool) -> 
     parser.add_argument("--json", action="store_true", help=f"print the result as JSON{lines}")
     if csv:
         parser.add_argument("--csv", action="store_true", help="print the result as CSV, numbers unrounded")
+    if trains:
+        parser.add_argument("--tensorboard", action="store_true", help="write what TensorBoard shows to OUT/tensorboard")
     parser.add_argument("--config", action="config", help="read settings from a YAML file; see --print_config")
     plain_words = _add_plain_words(parser, hints, helps)
     parser.add_function_arguments(study, skip={*positional, *plain_words}, as_group=False, sub_configs=True)

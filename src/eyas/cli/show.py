@@ -9,6 +9,8 @@ from rich.table import Table
 from eyas.arch.budget import show
 from eyas.cli.terminal import out
 
+SHOWN = 10  # classes
+
 
 def show_fit(result: Any) -> None:
     """Accuracies on the test split, the verdict on the pile, and what ships."""
@@ -39,6 +41,8 @@ def show_audit(result: Any) -> None:
     if pile := found["pile"]:
         leaks = {name: pile[name] for name in pile if name.endswith(("_validation", "_test"))}
         out.print(f"  pile             {pile['images']:,} of {pile['read']:,} kept; {sum(leaks.values()):,} held out elsewhere")
+    if checked := result.labels:
+        out.print(f"  labels           {checked['suspects']:,} of {checked['answered']:,} look wrong, see label-issues.csv")
     out.print(f"report  {escape(str(result.report))}")
 
 
@@ -60,6 +64,23 @@ def show_predict(result: Any) -> None:
     for answer in result:
         text = f"cannot be read: {answer.error}" if answer.error else f"{answer.label} {answer.confidence:.1%}"
         out.print(f"{escape(answer.image)}: {escape(text)}")
+
+
+def show_label(result: Any) -> None:
+    """How much of the pile has an answer, what was new, and what the answers are."""
+    out.print(f"[bold]{result.answered:,} of {result.images:,} images[/] have soft labels, {result.new:,} of them given now")
+    for count, text in (
+        (result.changed, "had changed since their last answer"),
+        (result.gone, "that are no more in the pile keep theirs"),
+        (result.unreadable, "cannot be read"),
+    ):
+        if count:
+            out.print(f"  {count:,} {text}")
+    for name, count in sorted(result.classes.items(), key=lambda each: -each[1])[:SHOWN]:
+        out.print(f"  {escape(name)}: {count:,}")
+    if len(result.classes) > SHOWN:
+        out.print(f"  and {len(result.classes) - SHOWN} more classes")
+    out.print(f"labels  {escape(str(result.out))} ({result.shards:,} parquet files)")
 
 
 def show_export(result: Any) -> None:

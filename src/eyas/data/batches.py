@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,24 +15,46 @@ from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
 from eyas.data.sampling import epoch
 from eyas.data.store import Store
+from eyas.errors import UserError
 from eyas.recipe import Augment
+from eyas.team import Team, current
 
 AHEAD = 3  # batches made before they are asked for
 THREADS = 2  # that make them
+MILD = Augment(operations=0)  # what is left of the noise of weak views; their crops are those of the strong ones
 KEPT = 4  # epochs of each part whose order is kept: batches are made of two or three at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images as they are, what is to be learned from each, and whether people said so or a teacher did."""
+    """Images as they are, what is to be learned from each, and whether people said so or a teacher did.
+
+    `weak` are unlabelled images of the batch once more, in their order, only cropped and mirrored; a task that asks for them
+    learns to answer both alike.
+    """
 
     images: UInt8[Tensor, "b h w 3"]
     targets: Float[Tensor, "b k"]
     labelled: Bool[Tensor, " b"]
+    weak: UInt8[Tensor, "u h w 3"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def parts(self, count: int) -> Iterator["Batch"]:
+        """`count` parts of it (fewer where it has fewer images), each with its share of every source."""
+        for first in range(min(count, len(self))):
+            rows = slice(first, None, count)
+            weak = None
+            if self.weak is not None:
+                unlabelled = torch.cumsum(~self.labelled, 0)[rows][~self.labelled[rows]] - 1
+                weak = self.weak[unlabelled]
+            yield Batch(self.images[rows], self.targets[rows], self.labelled[rows], weak)
 
     def to(self, device: str) -> "Batch":
         """The same batch on another device."""
-        return Batch(self.images.to(device), self.targets.to(device), self.labelled.to(device))
+        weak = self.weak.to(device) if self.weak is not None else None
+        return Batch(self.images.to(device), self.targets.to(device), self.labelled.to(device), weak)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +72,68 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`count` examples of one source in every batch; with `weights` (mean 1), some are drawn more often than others."""
+    """`count` examples of one source in every batch.
+
+    Attributes:
+        examples: the source.
+        count: how many of them.
+        weights: (mean 1) some are drawn more often than others.
+        augment: the noise of this source where it is not the stream's.
+        weak: whether the batch has these images once more, only cropped and mirrored.
+    """
 
     examples: Examples
     count: int
     weights: Float64[np.ndarray, " n"] | None = None
+    augment: Augment | None = None
+    weak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Images of one part, cropped, with the noise that is still to be applied to them."""
+    """Images of one part, cropped, with their targets and the noise that is still to be applied to them.
 
-    part: int
-    images: UInt8[Tensor, "b c r r"]
+    With `neighbour` the first one is another process's: what the second is mixed with. With `weak` they are wanted without
+    that noise too.
+    """
+
+    images: UInt8[Tensor, "b r r c"]
+    targets: Float32[np.ndarray, "b k"]
     noise: Noise
+    augment: Augment
+    neighbour: bool
+    weak: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Training batches. `stream.at(step)` depends on nothing but the stream's own values and the step."""
+    """Training batches. `stream.at(step)` depends on nothing but the stream's own values and the step.
+
+    Every process of a team makes its share of each batch; together they are the batch that one process makes.
+
+    Raises:
+        UserError: the batch cannot be shared equally.
+    """
 
     parts: tuple[Part, ...]
     augment: Augment
     flips: str
     resolution: int
     seed: int
+    team: Team = field(default_factory=current)
     _orders: dict[tuple[int, int], Int64[np.ndarray, " n"]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        images = sum(part.count for part in self.parts)
+        if images % self.team.size:
+            raise UserError(
+                f"a batch has {images} images, which {self.team.size} processes cannot share equally; give training.batch a "
+                f"multiple of {self.team.size}"
+            )
 
     def at(self, step: int) -> Batch:
         """The batch of `step`: each part runs through a new shuffle of all its images before it begins the next."""
-        return self._finished(step, self._views(step), "cpu")
+        return self._finished(self._views(step), "cpu")
 
     def run(self, start: int, stop: int, threads: int = THREADS, device: str = "cpu") -> Iterator[Batch]:
         """Batches `start` to `stop` on `device`, made `AHEAD` of time; on an accelerator pixels may differ by rounding.
@@ -93,7 +147,7 @@ class Stream:
                 if step + AHEAD < stop:
                     waiting.append(pool.submit(make, step + AHEAD))
                 made = waiting.popleft().result()
-                yield made if isinstance(made, Batch) else self._finished(step, made, device)
+                yield made if isinstance(made, Batch) else self._finished(made, device)
 
     def rows(self, part: int, step: int) -> list[int]:
         """Which examples of a part are in the batch of `step`, in their order."""
@@ -102,6 +156,11 @@ class Stream:
         epochs = range(first // images, max(first, last - 1) // images + 1)
         skipped = first - epochs.start * images
         return np.concatenate([self._order(part, number) for number in epochs])[skipped : skipped + count].tolist()
+
+    def own_rows(self, part: int, step: int) -> list[int]:
+        """Of `rows`, those in this process's share."""
+        own = self._shares()[part]
+        return self.rows(part, step)[own.start : own.stop]
 
     def _order(self, part: int, number: int) -> Int64[np.ndarray, " n"]:
         """An epoch of a part, kept while it lasts: shuffling a million images for every batch would take longer than it."""
@@ -117,40 +176,84 @@ class Stream:
     def _views(self, step: int) -> list[Views]:
         """What is read and drawn on the processor, for each part."""
         found = []
-        for index, part in enumerate(self.parts):
-            if not part.count:
+        for index, (part, own) in enumerate(zip(self.parts, self._shares(), strict=True)):
+            if not own:
                 continue
+            augment = part.augment or self.augment
+            neighbour = len(own) < part.count and bool(augment.mixup or augment.cutmix)
+            taken = np.arange(own.start - neighbour, own.stop) % part.count
             # With 1 at the end: a generator seeded with (.., 0) is the one of the shuffle, as a number left out counts as 0.
-            noise = draw(self.augment, self.flips, part.count, np.random.default_rng((self.seed, index, step, 1)))
-            images = [part.examples.store[int(part.examples.positions[row])] for row in self.rows(index, step)]
-            found.append(Views(index, crops(images, noise, self.resolution), noise))
+            noise = draw(augment, self.flips, part.count, np.random.default_rng((self.seed, index, step, 1)))
+            noise = noise.of(taken)
+            rows = np.array(self.rows(index, step))[taken]
+            images = [part.examples.store[int(part.examples.positions[row])] for row in rows]
+            views = crops(images, noise, self.resolution)
+            found.append(Views(views, part.examples.targets[rows], noise, augment, neighbour, part.weak))
+        return found
+
+    def _shares(self) -> list[range]:
+        """Which images of each part are this process's: as many of a part as another's or one more, in all equally many."""
+        found, dealt = [], 0
+        for part in self.parts:
+            each, left = divmod(part.count, self.team.size)
+            counts = [each + ((rank - dealt) % self.team.size < left) for rank in range(self.team.size)]
+            start = sum(counts[: self.team.rank])
+            found.append(range(start, start + counts[self.team.rank]))
+            dealt += left
         return found
 
     def _pinned(self, step: int) -> list[Views]:
-        return [Views(views.part, views.images.pin_memory(), views.noise) for views in self._views(step)]
+        return [replace(views, images=views.images.pin_memory()) for views in self._views(step)]
 
-    def _finished(self, step: int, parts: list[Views], device: str) -> Batch:
-        images, targets = [], []
+    def _finished(self, parts: list[Views], device: str) -> Batch:
+        images, targets, weak = [], [], []
         for views in parts:
-            examples, noise = self.parts[views.part].examples, views.noise
-            images.append(apply(views.images.to(device, non_blocking=True), noise, self.augment))
-            targets.append(mix_targets(examples.targets[self.rows(views.part, step)], shares(noise, self.resolution)))
-        labelled = [part.examples.labelled for part in self.parts for _ in range(part.count)]
-        return Batch(torch.cat(images), torch.from_numpy(np.concatenate(targets)), torch.tensor(labelled)).to(device)
+            own = slice(int(views.neighbour), None)
+            moved = views.images.to(device, non_blocking=True)
+            if views.weak:
+                weak.append(apply(moved.clone(), views.noise.mild(), MILD)[own])
+            images.append(apply(moved, views.noise, views.augment)[own])
+            targets.append(mix_targets(views.targets, shares(views.noise, self.resolution))[own])
+        labelled = [part.examples.labelled for part, own in zip(self.parts, self._shares(), strict=True) for _ in own]
+        again = torch.cat(weak) if weak else None
+        whole = images[0] if len(images) == 1 else torch.cat(images)
+        return Batch(whole, torch.from_numpy(np.concatenate(targets)), torch.tensor(labelled), again).to(device)
 
 
-def in_order(examples: Examples, resolution: int, size: int = 64) -> Iterator[Batch]:
-    """Every example once, in order and without noise, for evaluation."""
-    for start in range(0, len(examples), size):
-        rows = range(start, min(start + size, len(examples)))
-        images = np.stack([three_channels(prepare(examples.store[int(examples.positions[row])], resolution)) for row in rows])
-        targets = torch.from_numpy(examples.targets[start : start + size])
-        yield Batch(torch.from_numpy(images), targets, torch.full((len(rows),), examples.labelled))
+@dataclass(frozen=True, slots=True)
+class InOrder:
+    """Batches of `size` images without noise; `view` as `prepare` takes it."""
+
+    examples: Examples
+    resolution: int
+    size: int
+    view: float
+
+    def __iter__(self) -> Iterator[Batch]:
+        examples = self.examples
+        for start in range(0, len(examples), self.size):
+            rows = range(start, min(start + self.size, len(examples)))
+            stored = [examples.store[int(examples.positions[row])] for row in rows]
+            images = np.stack([three_channels(prepare(pixels, self.resolution, self.view)) for pixels in stored])
+            targets = torch.from_numpy(examples.targets[start : start + self.size])
+            yield Batch(torch.from_numpy(images), targets, torch.full((len(rows),), examples.labelled))
+
+    def share(self, team: Team) -> "InOrder":
+        """This process's images, dealt in turn; as many for each, so that some of the first images may be dealt again."""
+        examples, rounds = self.examples, -(-len(self.examples) // team.size)
+        rows = (np.arange(rounds) * team.size + team.rank) % len(examples)
+        examples = replace(examples, positions=examples.positions[rows], targets=examples.targets[rows])
+        return replace(self, examples=examples)
 
 
-def stacked(examples: Examples, resolution: int) -> UInt8[np.ndarray, "n r r 3"]:
-    """All images of `examples` without noise, as one array."""
-    return np.concatenate([batch.images.numpy() for batch in in_order(examples, resolution)])
+def in_order(examples: Examples, resolution: int, size: int = 64, view: float = 1.0) -> InOrder:
+    """Every example once, in order and without noise, for evaluation; `view` as `prepare` takes it."""
+    return InOrder(examples, resolution, size, view)
+
+
+def stacked(examples: Examples, resolution: int, view: float = 1.0) -> UInt8[np.ndarray, "n r r 3"]:
+    """All images of `examples` without noise, as one array; `view` as `prepare` takes it."""
+    return np.concatenate([batch.images.numpy() for batch in in_order(examples, resolution, view=view)])
 
 
 def one_hot(labels: list[str], classes: tuple[str, ...]) -> Float32[np.ndarray, "n k"]:

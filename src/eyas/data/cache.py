@@ -28,7 +28,7 @@ from eyas.errors import UserError
 from eyas.progress import say
 from eyas.run import PARTIAL, digest, write_atomic
 
-VERSION = 1  # raised whenever decoding, reducing or measuring gives other values than before
+VERSION = 2  # raised whenever decoding, reducing or measuring gives other values than before
 _ENTRY = re.compile(r"images-[0-9a-f]{32}")
 _HALF = re.compile(r"\.(images-[0-9a-f]{32})\.[0-9a-f]{32}")  # being filled, or left by a process that was killed
 _LOCK = ".lock"
@@ -54,7 +54,7 @@ def build_or_reuse(manifest: Manifest, folder: Path, side: int, cache: Path, raw
         UserError: see `build`.
     """
     before = stamps(manifest)
-    if any(remote.is_address(_file_of(source)) for source in manifest.column("source")):
+    if any(remote.is_address(file_of(source)) for source in manifest.column("source")):
         return build(manifest, folder, side, raw_bytes=raw_bytes)
     entry = cache / f"images-{_key(manifest, side, before, raw_bytes)}"
     with _alone(entry) as usable:
@@ -70,7 +70,7 @@ def build_or_reuse(manifest: Manifest, folder: Path, side: int, cache: Path, raw
 def stamps(manifest: Manifest) -> Stamps:
     """Length and time of change, in nanoseconds, of every file of this machine that the images are in."""
     found = {}
-    for file in sorted({_file_of(source) for source in manifest.column("source")}):
+    for file in sorted({file_of(source) for source in manifest.column("source")}):
         with suppress(OSError, ValueError):  # not there, or no name that a file can have: decoding tells
             stat = Path(file).stat()
             found[file] = (stat.st_size, stat.st_mtime_ns)
@@ -104,7 +104,8 @@ def _clear_unless_held(entry: Path) -> int:
         return freed
 
 
-def _file_of(source: str) -> str:
+def file_of(source: str) -> str:
+    """The file that an image is, or is in."""
     within = _WITHIN.fullmatch(source)
     return within[1] if within else source
 

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from contextlib import nullcontext
-from io import BufferedIOBase
+from io import SEEK_END, BufferedIOBase
 from types import TracebackType
 from typing import IO, Any, cast
 
@@ -135,8 +135,9 @@ def _sound_jpeg(image: ImageFile.ImageFile, file: BufferedIOBase) -> Pixels | No
     if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
         return None
     place = file.tell()
+    length = file.seek(0, SEEK_END)
     file.seek(0)
-    content = file.read(_JPEG_BYTES + 1)
+    content = file.read(min(length, _JPEG_BYTES + 1))  # no more is asked for than is there: room is made for it first
     file.seek(place)
     if jpeg.too_many_scans(content):
         raise Refusal(f"damaged: a JPEG of more than {jpeg.SCANS} scans, which would take minutes to decode")

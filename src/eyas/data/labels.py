@@ -1,11 +1,15 @@
 """Labels that are probably wrong, from what models said of images that they had not learnt from."""
 
+import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from eyas.errors import UserError
+
+EXTRA = "pip install 'eyas[audit]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,11 @@ class LabelIssue:
     suggested: int
     of_label: float
     of_suggested: float
+
+
+def can_check() -> bool:
+    """Whether cleanlab is installed."""
+    return find_spec("cleanlab") is not None
 
 
 def label_issues(probabilities: Float32[np.ndarray, "n k"], labels: Int64[np.ndarray, " n"]) -> list[LabelIssue]:
@@ -33,12 +42,14 @@ def label_issues(probabilities: Float32[np.ndarray, "n k"], labels: Int64[np.nda
     try:
         from cleanlab.filter import find_label_issues
     except ImportError:
-        raise UserError("finding wrong labels needs cleanlab; pip install 'eyas[audit]'") from None
-    if not len(labels):
+        raise UserError(f"finding wrong labels needs cleanlab; {EXTRA}") from None
+    if len(np.unique(labels)) < 2:  # none, or nothing that they could be taken for
         return []
     sums = probabilities.astype(np.float64)
     given = sums / sums.sum(1, keepdims=True)  # cleanlab wants sums of one to more digits than float32 has
-    rows = find_label_issues(labels, given, return_indices_ranked_by="self_confidence", n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)  # of a class with few examples
+        rows = find_label_issues(labels, given, return_indices_ranked_by="self_confidence", n_jobs=1)
     guesses = given.argmax(1)
     return [
         LabelIssue(row, int(labels[row]), int(guesses[row]), float(given[row, labels[row]]), float(given[row].max()))

@@ -8,7 +8,7 @@ from torch import Tensor
 from eyas.data.noise import Noise
 from eyas.data.randaugment import inside
 
-Images = UInt8[Tensor, "b c h w"]
+Images = UInt8[Tensor, "b h w c"]
 
 
 def shares(noise: Noise, resolution: int) -> Float64[np.ndarray, " b"]:
@@ -19,11 +19,11 @@ def shares(noise: Noise, resolution: int) -> Float64[np.ndarray, " b"]:
 
 def mix(images: Images, noise: Noise) -> Images:
     """Each image with the one before it: blended in full, or with a box of it."""
-    if (shares(noise, images.shape[-1]) == 1).all():
+    if (shares(noise, images.shape[1]) == 1).all():
         return images
-    pasted = inside(noise.pasted, images.shape[2], images.shape[3], images.device)
+    pasted = inside(noise.pasted, images.shape[1], images.shape[2], images.device)
     kept = torch.from_numpy(noise.kept).to(images.device, torch.float32)[:, None, None, None]
-    weights = kept.expand(-1, 1, *images.shape[2:]).masked_fill(pasted[:, None], 0.0)
+    weights = kept.expand(-1, *images.shape[1:3], 1).masked_fill(pasted[..., None], 0.0)
     before = images.roll(1, 0).float()
     return (before + weights * (images.float() - before)).round_().to(torch.uint8)
 

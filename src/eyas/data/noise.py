@@ -3,7 +3,7 @@
 So the same numbers give the same batch wherever they are applied, in a thread on the processor or on an accelerator.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -61,6 +61,16 @@ class Noise:
     def rows(self, first: int, last: int) -> "Noise":
         """The noise of images `first` to `last`."""
         return Noise(*(getattr(self, name)[first:last] for name in self.__slots__))
+
+    def of(self, rows: Int64[np.ndarray, " m"]) -> "Noise":
+        """The noise of the images in these rows."""
+        return Noise(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def mild(self) -> "Noise":
+        """The same crops and mirrorings, and nothing else."""
+        none = {name: getattr(self, name)[:, :0] for name in ("operations", "signs", "places")}
+        nowhere = np.zeros_like(self.crop)
+        return replace(self, **none, erased=nowhere, kept=np.ones(len(self)), pasted=nowhere)
 
 
 def draw(choice: Augment, flips: str, count: int, rng: np.random.Generator) -> Noise:

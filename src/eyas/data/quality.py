@@ -7,9 +7,10 @@ from jaxtyping import Float32
 from PIL import Image
 
 from eyas.data.decode import Pixels
+from eyas.data.resize import resize
 
 THUMBNAIL = 32  # pixels a side; the whole picture is squeezed into the square, so that a quarter turn stays a quarter turn
-SIDE = 128  # pixels of the longer side at which sharpness is measured: one size for all, about what networks see
+SIDE = 128  # pixels of the longer side at which a picture is measured: one size for all, about what networks see
 BLACK, WHITE = 3, 252  # grey levels at and beyond which a pixel holds no detail
 
 
@@ -30,21 +31,22 @@ class Look:
 
 
 def look(pixels: Pixels) -> Look:
-    """Measure a decoded picture. A large one is averaged over squares of pixels first, so that decoding stays the long part."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    grey = image.convert("L").reduce(max(1, max(image.size) // SIDE))
+    """Measure a decoded picture. A large one is reduced to `SIDE` first, so that decoding stays the long part."""
+    height, width, channels = pixels.shape
+    colours = pixels if channels == 3 else np.repeat(pixels, 3, 2)  # the same way for all: grey in three channels is grey
+    scale = SIDE / max(height, width)
+    small = resize(colours, max(1, round(height * scale)), max(1, round(width * scale))) if scale < 1 else colours
+    grey = Image.fromarray(small).convert("L")
     counts = np.array(grey.histogram(), np.float64) / (grey.width * grey.height)
     levels = np.arange(256)
     mean = float(counts @ levels)
-    small = grey.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)  # smaller ones stay as they are
     return Look(
-        thumbnail=small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC).tobytes(),
+        thumbnail=Image.fromarray(resize(small, THUMBNAIL, THUMBNAIL)).convert("L").tobytes(),
         brightness=mean,
         contrast=float(np.sqrt(counts @ (levels - mean) ** 2)),
         dark=float(counts[: BLACK + 1].sum()),
         light=float(counts[WHITE:].sum()),
-        sharpness=_sharpness(np.asarray(small, np.float32)),
+        sharpness=_sharpness(np.asarray(grey, np.float32)),
     )
 
 

@@ -1,24 +1,26 @@
 """RandAugment on a batch: each image its own operations, all images through the same few kernels.
 
 Held against Pillow's operations, one image at a time, by the tests: point operations, sharpness and colour to one level
-of 255, what moves pixels to one level too but at the rim of what moved in. Whole numbers and elementwise floats only, so
-the result depends neither on the number of threads nor on what else is in the batch.
+of 255. What moves pixels takes the nearest one, as the code of the paper does (tf.contrib.image), and is Pillow's but for
+pixels on an edge between two. Whole numbers and elementwise floats only, so the result depends neither on the number of
+threads nor on what else is in the batch. A processor goes over bytes and 16-bit numbers many at a time; that is why
+values become bytes by way of 16 bits, and why masks are bytes of 0 and 255.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, Shaped, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from eyas.data.noise import SETS, Noise
 
-Images = UInt8[Tensor, "b c h w"]
-Signs = Float64[np.ndarray, " b"]
-Tables = Float[Tensor, "b _ 256"]
+Images = UInt8[Tensor, "b h w c"]
+Places = Float64[np.ndarray, "b 2"]
 
 FILL = 128  # what moves in from outside the image, as in the reference code
 LARGEST_SHIFT = 0.9  # of the side, and
@@ -26,35 +28,45 @@ LARGEST_CUT = 0.35  # half the side of what is cut out: some of a picture always
 
 
 def randaugment(images: Images, noise: Noise, operation_set: str, level: float) -> Images:
-    """The operations that were drawn for each image, in their order. `images` are changed in place.
+    """The operations that were drawn for each image, in their order. `images` are used up.
 
     `level` is the magnitude in tenths: 1 is the end of AutoAugment's ranges, and more goes beyond. What brightens or
     darkens, turns left or right, is drawn by the sign. Levels grow with severity everywhere: in the reference code
     posterize and solarize grow milder, and above magnitude 10 leave their range.
     """
-    names = np.array(SETS[operation_set])
     for turn in range(noise.operations.shape[1]):
-        drawn = names[noise.operations[:, turn]]
-        for kind in KINDS:
-            rows = np.flatnonzero(np.isin(drawn, list(kind.operations)))
-            if len(rows):
-                where = torch.from_numpy(rows).to(images.device)
-                some = noise.signs[rows, turn], noise.places[rows, turn]
-                put(images, where, kind.apply(images.index_select(0, where), drawn[rows], level, *some))
+        drawn: dict[tuple[int, float], list[int]] = defaultdict(list)
+        for row, one in enumerate(zip(noise.operations[:, turn].tolist(), noise.signs[:, turn].tolist(), strict=True)):
+            drawn[one].append(row)
+        for (number, sign), rows in drawn.items():
+            operation = OPERATIONS[SETS[operation_set][number]]
+            images = changed(images, rows, operation, level, sign, noise.places[rows, turn])
     return images
 
 
-def put(images: Images, rows: Int64[Tensor, " n"], changed: UInt8[Tensor, "n c h w"]) -> None:
-    """`images[rows] = changed`; on a processor by numpy, which copies whole images where torch goes pixel by pixel."""
+def changed(images: Images, rows: list[int], change: Callable[..., Tensor], *given: object) -> Images:
+    """`images` with those in `rows` changed by `change(images, *given)`; they are used up."""
+    if len(rows) == len(images):
+        return change(images, *given)
+    where = torch.tensor(rows, device=images.device)
+    found = change(images.index_select(0, where), *given)
     if images.device.type == "cpu":
-        images.numpy()[rows.numpy()] = changed.numpy()
+        images.numpy()[rows] = found.numpy()  # copies whole images, where torch goes pixel by pixel
     else:
-        images.index_copy_(0, rows, changed)
+        images.index_copy_(0, where, found)
+    return images
 
 
 def fill(images: Images, boxes: Float64[np.ndarray, "b 4"]) -> Images:
     """Images with a box of each blanked."""
-    return images.masked_fill(inside(boxes, images.shape[2], images.shape[3], images.device)[:, None], FILL)
+    height, width, channels = images.shape[1:]
+    left, top, right, bottom = np.rint(boxes * (width, height, width, height)).T[..., None]
+    y, x = np.arange(height), np.repeat(np.arange(width), channels)
+    rows, columns = (
+        np.where(within, 255, 0).astype(np.uint8) for within in ((y >= top) & (y < bottom), (x >= left) & (x < right))
+    )
+    mask = torch.from_numpy(rows).to(images.device)[:, :, None] & torch.from_numpy(columns).to(images.device)[:, None]
+    return _filled(images.flatten(2), mask).view_as(images)
 
 
 def inside(boxes: Float64[np.ndarray, "b 4"], height: int, width: int, device: torch.device) -> Bool[Tensor, "b h w"]:
@@ -66,175 +78,201 @@ def inside(boxes: Float64[np.ndarray, "b 4"], height: int, width: int, device: t
     return ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None]
 
 
-def _factors(level: float, signs: Signs, device: torch.device) -> Float[Tensor, "b 1 1"]:
-    """Factors from 0.1 up, the reference's lowest: at 0 and below, brightness leaves a black picture, whatever it showed."""
-    return torch.from_numpy(np.maximum(0.1, 1 + 0.9 * level * signs)).to(device, torch.float32)[:, None, None]
+def _below(images: Images, edge: int) -> Images:
+    """255 where a value is below `edge`, else 0: the sign of the difference, without a comparison's bits."""
+    return (images.to(torch.int16).sub_(edge) >> 15).to(torch.uint8)
 
 
-def _ramp(images: Images) -> Float[Tensor, " 256"]:
-    return torch.arange(256, device=images.device, dtype=torch.float32)
+def _filled(images: UInt8[Tensor, "..."], mask: UInt8[Tensor, "..."]) -> UInt8[Tensor, "..."]:
+    return (images & ~mask) | (mask & FILL)
+
+
+def _bytes(values: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
+    """Values of 0 to 255, fractions cut off."""
+    return values.to(torch.int16).to(torch.uint8)
+
+
+def _factor(level: float, sign: float) -> float:
+    """From 0.1 up, the reference's lowest: at 0 and below, brightness leaves a black picture, whatever it showed."""
+    return max(0.1, 1 + 0.9 * level * sign)
 
 
 def _grey(images: Images) -> Float[Tensor, "b h w"]:
-    """Luminance in whole levels, as Pillow converts to "L" (ITU-R 601-2 in 16-bit fractions)."""
-    if images.shape[1] == 1:
-        return images[:, 0].float()
-    red, green, blue = images.int().unbind(1)
-    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).float()
+    """Luminance in whole levels, as Pillow converts to "L" (ITU-R 601-2 in 16-bit fractions).
+
+    All sums are whole numbers below 2^24, so that floats hold them exactly in whichever order they are added.
+    """
+    if images.shape[3] == 1:
+        return images[..., 0].float()
+    weights = torch.tensor([19595.0, 38470.0, 7471.0], device=images.device)
+    return (images.float() @ weights).add_(0x8000).mul_(2**-16).floor_()
 
 
-def _blend(plain: Float[Tensor, "..."], images: Float[Tensor, "..."], factors: Float[Tensor, "b ..."]) -> Float[Tensor, "..."]:
-    """From `plain` at factor 0 to `images` at 1 and beyond, in 0..255; fractions are cut off when it becomes uint8."""
-    return torch.addcmul(plain, factors, images - plain).clamp_(0, 255)
+def _across(values: Shaped[Tensor, "b c"], width: int) -> Shaped[Tensor, "b 1 wc"]:
+    """A number for each channel as one for each value of a row: a processor is slow in steps of three."""
+    return values.repeat(1, width)[:, None]
 
 
-# Point operations: each pixel through a table of its image, one for all channels or one each.
+def _blend(plain: Float[Tensor, "..."], images: UInt8[Tensor, "b h w c"], factor: float) -> UInt8[Tensor, "b h w c"]:
+    """From `plain` at factor 0 to `images` at 1 and beyond."""
+    return _bytes(images.float().sub_(plain).mul_(factor).add_(plain).clamp_(0, 255))
 
 
-def _autocontrast(images: Images, level: float, signs: Signs) -> Tables:  # noqa: ARG001 (the form of all tables)
-    low, high = (edge.double()[..., None] for edge in (images.amin((2, 3)), images.amax((2, 3))))
-    scale = 255 / (high - low)
-    ramp = _ramp(images).double()
-    stretched = (ramp * scale - low * scale).clamp(0, 255)
-    return torch.where(high > low, stretched, ramp).float()
-
-
-def _equalize(images: Images, level: float, signs: Signs) -> Tables:  # noqa: ARG001
-    counts = _histogram(images)
-    last = counts.gather(2, images.flatten(2).amax(2, keepdim=True).long())
-    step = (counts.sum(2, keepdim=True) - last) // 255
-    below = counts.cumsum(2) - counts
-    table = ((step // 2 + below) // step.clamp_min(1)).clamp_max(255)
-    return torch.where(step > 0, table, _ramp(images).long()).float()
-
-
-def _histogram(images: Images) -> Int64[Tensor, "b c 256"]:
-    flat = images.flatten(2).long()
-    counts = torch.zeros((*flat.shape[:2], 256), dtype=torch.int64, device=images.device)
-    return counts.scatter_add_(2, flat, torch.ones(1, dtype=torch.int64, device=images.device).expand_as(flat))
-
-
-def _solarize(images: Images, level: float, signs: Signs) -> Tables:
-    ramp = _ramp(images)
-    return torch.where(ramp < max(0, round(256 * (1 - level))), ramp, 255 - ramp).expand(len(signs), 1, 256)
-
-
-def _posterize(images: Images, level: float, signs: Signs) -> Tables:
-    step = 2 ** (8 - max(1, 8 - round(4 * level)))
-    return ((_ramp(images) / step).floor() * step).expand(len(signs), 1, 256)
-
-
-def _contrast(images: Images, level: float, signs: Signs) -> Tables:
-    grey = _grey(images).flatten(1).long()  # whole numbers: their sum does not depend on the order
-    mean = (grey.sum(1).double() / grey.shape[1] + 0.5).floor().float()[:, None, None]
-    return _blend(mean, _ramp(images), _factors(level, signs, images.device))
-
-
-def _brightness(images: Images, level: float, signs: Signs) -> Tables:
-    return (_ramp(images) * _factors(level, signs, images.device)).clamp_(0, 255)
-
-
-def _invert(images: Images, level: float, signs: Signs) -> Tables:  # noqa: ARG001
-    return (255 - _ramp(images)).expand(len(signs), 1, 256)
-
-
-def _solarize_add(images: Images, level: float, signs: Signs) -> Tables:
-    ramp = _ramp(images)
-    return torch.where(ramp < 128, (ramp + round(110 * level)).clamp_max(255), ramp).expand(len(signs), 1, 256)
-
-
-TABLES: dict[str, Callable[[Images, float, Signs], Tables]] = {
-    "autocontrast": _autocontrast,
-    "equalize": _equalize,
-    "solarize": _solarize,
-    "posterize": _posterize,
-    "contrast": _contrast,
-    "brightness": _brightness,
-    "invert": _invert,
-    "solarize_add": _solarize_add,
-}
-
-
-def _points(images: Images, names: np.ndarray, level: float, signs: Signs, places: np.ndarray) -> Images:  # noqa: ARG001
-    """Every image through its table, in one look-up."""
-    tables = torch.empty((*images.shape[:2], 256), dtype=torch.uint8, device=images.device)
-    for name in np.unique(names):
-        rows = np.flatnonzero(names == name)
-        where = torch.from_numpy(rows).to(images.device)
-        found = TABLES[str(name)](images.index_select(0, where), level, signs[rows])
-        tables[where] = found.expand(-1, images.shape[1], 256).to(torch.uint8)
-    return tables.gather(2, images.flatten(2).long()).view_as(images)
-
-
-def _color(images: Images, names: np.ndarray, level: float, signs: Signs, places: np.ndarray) -> Images:  # noqa: ARG001
-    """Between grey and more than its colour; a grey picture has none to change."""
-    if images.shape[1] == 1:
-        return images
-    factors = _factors(level, signs, images.device)[..., None]
-    return _blend(_grey(images)[:, None].expand(images.shape), images.float(), factors).to(torch.uint8)
-
-
-def _sharpness(images: Images, names: np.ndarray, level: float, signs: Signs, places: np.ndarray) -> Images:  # noqa: ARG001
-    """Between smoothed (3 x 3, the middle counts 5) and sharper than it is; the outermost pixels stay."""
-    whole = images.to(torch.int16)
-    rows = whole[:, :, :-2] + whole[:, :, 1:-1] + whole[:, :, 2:]
-    sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * whole[:, :, 1:-1, 1:-1]
-    smooth = (sums.float() / 13 + 0.5).floor_()
-    factors = _factors(level, signs, images.device)[..., None]
-    images[:, :, 1:-1, 1:-1] = _blend(smooth, images[:, :, 1:-1, 1:-1].float(), factors).to(torch.uint8)
+def _identity(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001 (all have one form)
     return images
 
 
-def _cutout(images: Images, names: np.ndarray, level: float, signs: Signs, places: np.ndarray) -> Images:  # noqa: ARG001
+# Point operations.
+
+
+def _autocontrast(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    low, high = images.amin(1).amin(1), images.amax(1).amax(1)
+    low, high = torch.where(high > low, low, 0).float(), torch.where(high > low, high, 255).float()
+    moved = images.flatten(2) - _across(low, images.shape[2])
+    # And a little more: a whole number must not lose its last level to rounding.
+    return _bytes(moved.mul_(_across(255 / (high - low), images.shape[2])).add_(0.001)).view_as(images)
+
+
+def _equalize(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    count, channels = len(images), images.shape[3]
+    first = torch.arange(0, 256 * count * channels, 256, dtype=torch.int32, device=images.device).view(count, channels)
+    cells = (images.flatten(2) + _across(first, images.shape[2])).flatten()  # in one row of tables, one a channel
+    counts = torch.bincount(cells, minlength=256 * first.numel()).view(-1, 256)
+    last = counts.gather(1, images.amax(1).amax(1).view(-1, 1).long())
+    step = (counts.sum(1, keepdim=True) - last) // 255
+    below = counts.cumsum(1) - counts
+    table = ((step // 2 + below) // step.clamp_min(1)).clamp_max(255)
+    table = torch.where(step > 0, table, torch.arange(256, device=images.device)).to(torch.uint8)
+    return table.flatten().index_select(0, cells).view_as(images)
+
+
+def _solarize(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    return images ^ ~_below(images, max(0, round(256 * (1 - level))))
+
+
+def _posterize(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    return images & 256 - 2 ** (8 - max(1, 8 - round(4 * level)))
+
+
+def _contrast(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    grey = _grey(images).to(torch.int16).flatten(1)  # whole numbers: their sum does not depend on the order
+    mean = (grey.sum(1).double() / grey.shape[1] + 0.5).floor().float()[:, None, None, None]
+    return _blend(mean, images, _factor(level, sign))
+
+
+def _brightness(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    return _bytes(images.float().mul_(_factor(level, sign)).clamp_(max=255))
+
+
+def _invert(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    return images ^ 255
+
+
+def _solarize_add(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    added = images.to(torch.int16).add_(round(110 * level)).clamp_(max=255).to(torch.uint8)
+    dark = _below(images, 128)
+    return (images & ~dark) | (added & dark)
+
+
+# Operations of a pixel and its neighbours, or its other colours.
+
+
+def _color(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    """Between grey and more than its colour; a grey picture has none to change."""
+    if images.shape[3] == 1:
+        return images
+    grey, plain = _grey(images), torch.empty_like(images, dtype=torch.float32)
+    for channel in range(3):
+        plain[..., channel] = grey
+    return _blend(plain, images, _factor(level, sign))
+
+
+def _sharpness(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+    """Between smoothed (3 x 3, the middle counts 5) and sharper than it is; the outermost pixels stay."""
+    whole = images.to(torch.int16)
+    inner = whole[:, 1:-1, 1:-1]
+    rows = whole[:, :-2] + whole[:, 1:-1] + whole[:, 2:]
+    sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * inner
+    smooth = sums.float().div_(13).add_(0.5).floor_()
+    images[:, 1:-1, 1:-1] = _blend(smooth, images[:, 1:-1, 1:-1], _factor(level, sign))
+    return images
+
+
+def _cutout(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
     """A square around any point blanked: at level 1 its half side is 40 of 224 pixels, as in the reference code."""
     half = min(level * 40 / 224, LARGEST_CUT)
     return fill(images, np.concatenate([places - half, places + half], 1))
 
 
-def _warp(images: Images, names: np.ndarray, level: float, signs: Signs, places: np.ndarray) -> Images:  # noqa: ARG001
-    """Every image through its matrix, in one bilinear sampling."""
-    height, width = images.shape[2:]
-    matrices = np.array([matrix(name, level * sign, height, width) for name, sign in zip(names, signs, strict=True)])
-    a, b, c, d, e, f = torch.from_numpy(matrices).to(images.device).T[..., None]
-    x = torch.arange(width, device=images.device) + 0.5
-    y = torch.arange(height, device=images.device) + 0.5
-    grid = torch.empty((len(images), height, width, 2), device=images.device)
-    for axis, (across, down, start, side) in enumerate(((a, b, c, width), (d, e, f, height))):  # pixels to -1..1
-        by_x, by_y = (across * x * 2 / side).float(), ((down * y + start) * 2 / side - 1).float()
-        torch.add(by_x[:, None], by_y[:, :, None], out=grid[..., axis])
-    # Less the fill: then what lies outside is the zero that the sampling takes for it.
-    moved = functional.grid_sample(images.float().sub_(FILL), grid, align_corners=False)
-    return moved.add_(FILL + 0.5).to(torch.uint8)
+# What moves pixels.
 
 
-def matrix(name: str, amount: float, height: int, width: int) -> tuple[float, float, float, float, float, float]:
-    """Where a pixel (x, y) comes from: (ax + by + c, dx + ey + f), as Pillow's affine transform has it."""
-    if name == "rotate":
-        angle = -math.radians(30 * amount)
-        cosine, sine = (round(value, 15) for value in (math.cos(angle), math.sin(angle)))
-        x, y = width / 2, height / 2
-        return cosine, sine, x - cosine * x - sine * y, -sine, cosine, y + sine * x - cosine * y
-    shift = max(-LARGEST_SHIFT, min(0.45 * amount, LARGEST_SHIFT))
-    return {
-        "shear_x": (1.0, 0.3 * amount, 0.0, 0.0, 1.0, 0.0),
-        "shear_y": (1.0, 0.0, 0.0, 0.3 * amount, 1.0, 0.0),
-        "translate_x": (1.0, 0.0, shift * width, 0.0, 1.0, 0.0),
-        "translate_y": (1.0, 0.0, 0.0, 0.0, 1.0, shift * height),
-    }[name]
+def _warp(matrix: Callable[[float, int, int], tuple[float, ...]]) -> "Operation":
+    """An operation that gives each pixel the value of another; `matrix` takes an amount, the height and the width."""
+
+    @lru_cache(maxsize=16)
+    def sources(
+        amount: float, shape: tuple[int, int, int], device: torch.device
+    ) -> tuple[Int64[Tensor, " n"], UInt8[Tensor, " n"]]:
+        """Which value of the image each one is, and a mask of those that come from outside it."""
+        height, width, channels = shape
+        a, b, c, d, e, f = matrix(amount, height, width)
+        x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+        column, row = np.floor(a * x + b * y + c), np.floor(d * x + e * y + f)
+        outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
+        pixel = np.where(outside, 0, row * width + column).astype(np.int64)
+        values = pixel[..., None] * channels + np.arange(channels)
+        masks = np.repeat(outside[..., None], channels, 2).astype(np.uint8) * 255
+        return torch.from_numpy(values.reshape(-1)).to(device), torch.from_numpy(masks.reshape(-1)).to(device)
+
+    def moved(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+        index, mask = sources(level * sign, tuple(images.shape[1:]), images.device)
+        flat = images.flatten(1)
+        return _filled(flat.gather(1, index.expand(len(flat), -1)), mask).view_as(images)
+
+    return moved
 
 
-class Kind:
-    """Operations that one kernel does for many images."""
+def _translation(axis: int) -> "Operation":
+    """A warp by whole pixels along an axis, by copying."""
 
-    def __init__(self, apply: Callable[[Images, np.ndarray, float, Signs, np.ndarray], Images], *operations: str) -> None:
-        self.apply = apply
-        self.operations = operations
+    def moved(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+        side = images.shape[axis]
+        by = math.floor(max(-LARGEST_SHIFT, min(0.45 * level * sign, LARGEST_SHIFT)) * side + 0.5)
+        found, kept = torch.full_like(images, FILL), side - abs(by)
+        found.narrow(axis, max(0, -by), kept).copy_(images.narrow(axis, max(0, by), kept))
+        return found
+
+    return moved
 
 
-KINDS = (
-    Kind(_points, *TABLES),
-    Kind(_warp, "rotate", "shear_x", "shear_y", "translate_x", "translate_y"),
-    Kind(_color, "color"),
-    Kind(_sharpness, "sharpness"),
-    Kind(_cutout, "cutout"),
-)
+# Where a pixel (x, y) comes from: (ax + by + c, dx + ey + f), as Pillow's affine transform has it.
+
+
+def _rotation(amount: float, height: int, width: int) -> tuple[float, ...]:
+    angle = -math.radians(30 * amount)
+    cosine, sine = (round(value, 15) for value in (math.cos(angle), math.sin(angle)))
+    x, y = width / 2, height / 2
+    return cosine, sine, x - cosine * x - sine * y, -sine, cosine, y + sine * x - cosine * y
+
+
+Operation = Callable[[Images, float, float, Places], Images]
+OPERATIONS: dict[str, Operation] = {
+    "identity": _identity,
+    "autocontrast": _autocontrast,
+    "equalize": _equalize,
+    "rotate": _warp(_rotation),
+    "solarize": _solarize,
+    "color": _color,
+    "posterize": _posterize,
+    "contrast": _contrast,
+    "brightness": _brightness,
+    "sharpness": _sharpness,
+    "shear_x": _warp(lambda amount, height, width: (1, 0.3 * amount, 0, 0, 1, 0)),  # noqa: ARG005
+    "shear_y": _warp(lambda amount, height, width: (1, 0, 0, 0.3 * amount, 1, 0)),  # noqa: ARG005
+    "translate_x": _translation(2),
+    "translate_y": _translation(1),
+    "invert": _invert,
+    "cutout": _cutout,
+    "solarize_add": _solarize_add,
+}

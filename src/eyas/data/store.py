@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from eyas.data import jpeg
 from eyas.data.decode import Pixels, Refusal, decode, size
 from eyas.data.manifest import Manifest
-from eyas.data.quality import THUMBNAIL, look
+from eyas.data.quality import SIDE, THUMBNAIL, look
 from eyas.data.resize import shrink
 from eyas.errors import UserError
 from eyas.progress import work
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
         ("hash", pa.string()),  # of the pixels at full size: equal for equal pictures, whatever their files
         ("original_height", pa.int32()),
         ("original_width", pa.int32()),
-        # Of the picture at full size, see eyas.data.quality.Look.
+        # Of the picture, see eyas.data.quality.Look.
         ("thumbnail", pa.binary(THUMBNAIL**2)),
         *((name, pa.float32()) for name in ("brightness", "contrast", "dark", "light", "sharpness")),
     ]
@@ -258,7 +258,8 @@ def _prepare(source: str, side: int, as_jpeg: bool) -> _Prepared | Refusal:
         return refusal
     small = np.ascontiguousarray(shrink(pixels, side))
     names = ("height", "width", "channels", "original_height", "original_width")
-    row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)} | asdict(look(pixels))
+    seen = look(small if min(small.shape[:2]) >= SIDE else pixels)  # that is measured at no more than SIDE in any case
+    row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)} | asdict(seen)
     return _Prepared(jpeg.encode(small) if as_jpeg else small.reshape(-1).data, row)
 
 

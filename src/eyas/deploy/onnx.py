@@ -45,11 +45,12 @@ class Onnx:
         arch: str,
         classes: Sequence[str],
         resolution: int,
+        crop: float,
         calibration: Images | None,  # noqa: ARG002 - weights that stay float32 need none
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The model file, and what it was made with."""
         model = exported(network, classes, resolution)
-        return {self.file: packed(model, arch, classes, resolution)}, made_with()
+        return {self.file: packed(model, arch, classes, resolution, crop)}, made_with()
 
     def open(self, path: Path, threads: int) -> Predictor:
         """The file behind onnxruntime."""
@@ -103,7 +104,7 @@ def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> "Mo
     return model
 
 
-def packed(model: "ModelProto", arch: str, classes: Sequence[str], resolution: int) -> bytes:
+def packed(model: "ModelProto", arch: str, classes: Sequence[str], resolution: int, crop: float = 1.0) -> bytes:
     """The file's bytes: labelled for whoever finds it alone, and without the exporter's notes.
 
     The notes (source lines and paths of the machine that exported, shapes that every runtime infers itself) would be a
@@ -118,6 +119,7 @@ def packed(model: "ModelProto", arch: str, classes: Sequence[str], resolution: i
         "arch": arch,
         "classes": json.dumps(list(classes)),
         "resolution": str(resolution),
+        "crop": str(crop),
         "input": f"uint8 [n, {resolution}, {resolution}, 3], RGB",
     }
     for key, value in labels.items():

@@ -54,6 +54,7 @@ class OnnxInt8:
         arch: str,
         classes: Sequence[str],
         resolution: int,
+        crop: float,
         calibration: Images | None,
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The model file, and what it was made with; at most 256 evenly spaced calibration images are used.
@@ -68,7 +69,7 @@ class OnnxInt8:
         images = calibration[_spaced(len(calibration))]
         model = quantized(exported(network, classes, resolution), images)
         facts = {**made_with(), "quantizer": runtime(), "calibration_images": len(images)}
-        return {self.file: packed(model, arch, classes, resolution)}, facts
+        return {self.file: packed(model, arch, classes, resolution, crop)}, facts
 
     def open(self, path: Path, threads: int) -> Predictor:
         """The file behind onnxruntime."""

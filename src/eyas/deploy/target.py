@@ -33,7 +33,14 @@ class Target(Protocol):
     runs_on_devices: bool
 
     def build(
-        self, network: nn.Module, *, arch: str, classes: Sequence[str], resolution: int, calibration: np.ndarray | None
+        self,
+        network: nn.Module,
+        *,
+        arch: str,
+        classes: Sequence[str],
+        resolution: int,
+        crop: float,
+        calibration: np.ndarray | None,
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The files by name, the model among them as `file`, and what they were made with.
 
@@ -71,6 +78,7 @@ class Artifact:
         arch: the architecture's name.
         classes: in the order of the probabilities.
         resolution: side in pixels of the square images that it takes.
+        crop: share of a picture's sides that the centred box keeps which is resized to that; 1 is the whole picture.
         file: name of the model file.
         bytes: size of the model file.
         sha256: checksum of the model file.
@@ -91,6 +99,7 @@ class Artifact:
     sha256: str
     eyas: str
     made_with: dict[str, Any]
+    crop: float = 1.0
     status: Status = "unchecked"
 
     @property
@@ -116,6 +125,8 @@ class Artifact:
             raise UserError(f"{folder} is not an artifact: it has no {FACTS}; give a folder that an export wrote")
         facts: Any = read_json(folder / FACTS)
         expected = {field.name for field in fields(cls)} - {"folder"}
+        if isinstance(facts, dict):
+            facts.setdefault("crop", 1.0)  # which went without saying before there was a choice
         if not isinstance(facts, dict) or set(facts) != expected or facts["target"] not in TARGETS:
             raise UserError(f"{folder / FACTS} is not one that this version of Eyas ({__version__}) writes; export again")
         classes = tuple(facts.pop("classes"))
@@ -157,6 +168,7 @@ def export(
     arch: str,
     classes: Sequence[str],
     resolution: int,
+    crop: float = 1.0,
     calibration: np.ndarray | None = None,
 ) -> Artifact:
     """Write the network as an artifact into `folder`; an artifact that is there already is replaced.
@@ -168,6 +180,7 @@ def export(
         arch: the architecture's name, for the record.
         classes: in the order of the logits.
         resolution: side in pixels; resizing to it is the caller's part.
+        crop: share of a picture's sides that the centred box keeps which is resized; 1 is the whole picture.
         calibration: training images uint8 [n, resolution, resolution, 3]; int8 targets need about 256.
 
     Raises:
@@ -176,7 +189,9 @@ def export(
     if target not in TARGETS:
         raise UserError(f"no export target {target!r}; there are {', '.join(TARGETS)}")
     format_ = TARGETS[target]
-    files, made_with = format_.build(network, arch=arch, classes=classes, resolution=resolution, calibration=calibration)
+    files, made_with = format_.build(
+        network, arch=arch, classes=classes, resolution=resolution, crop=crop, calibration=calibration
+    )
     artifact = Artifact(
         folder=Path(folder),
         target=target,
@@ -189,6 +204,7 @@ def export(
         sha256=hashlib.sha256(files[format_.file]).hexdigest(),
         eyas=__version__,
         made_with=made_with,
+        crop=crop,
     )
     try:
         artifact.folder.mkdir(parents=True, exist_ok=True)

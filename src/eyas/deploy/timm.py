@@ -37,6 +37,7 @@ class Timm:
         arch: str,
         classes: Sequence[str],
         resolution: int,
+        crop: float,
         calibration: UInt8[np.ndarray, "n h w 3"] | None,  # noqa: ARG002 - weights that stay float32 need none
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The tensors by timm's names, and timm's configuration with the preprocessing that Eyas trains and tests with.
@@ -47,7 +48,7 @@ class Timm:
         if not isinstance(network, Network):
             raise UserError(f"{arch} is no network of Eyas; only those can be written in timm's layout")
         name, options = named(network.arch)
-        config = configuration(name, options, network, classes, resolution)
+        config = configuration(name, options, network, classes, resolution, crop)
         model = timm_model(name, len(classes), **options)
         files = {self.file: save(renamed(network, model), {"format": "pt"}), CONFIG: json.dumps(config, indent=2).encode()}
         return files, {"timm": timm_version(), "model": name, "options": options}
@@ -98,9 +99,12 @@ def renamed(network: Network, model: nn.Module) -> dict[str, Tensor]:
 
 
 def configuration(
-    name: str, options: dict[str, Any], network: Network, classes: Sequence[str], resolution: int
+    name: str, options: dict[str, Any], network: Network, classes: Sequence[str], resolution: int, crop: float
 ) -> dict[str, Any]:
-    """timm's config.json. Eyas shows its networks the whole image, its sides scaled apart ("squash"), bicubic."""
+    """timm's config.json. Eyas shows its networks the whole image, its sides scaled apart ("squash"), bicubic.
+
+    With a test crop it is the middle of that: timm scales to the input over `crop_pct`, and cuts the input out of it.
+    """
     return {
         "architecture": name,
         "num_classes": len(classes),
@@ -112,7 +116,7 @@ def configuration(
             "input_size": [3, resolution, resolution],
             "fixed_input_size": False,
             "interpolation": "bicubic",
-            "crop_pct": 1.0,
+            "crop_pct": crop,
             "crop_mode": "squash",
             "mean": network.mean.flatten().tolist(),
             "std": network.std.flatten().tolist(),

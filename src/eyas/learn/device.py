@@ -21,8 +21,8 @@ class Device:
 def choose() -> Device:
     """The accelerator when there is one; bfloat16 where there are matrix units for it.
 
-    A processor with bfloat16 vectors but no matrix units (AVX-512 BF16 without AMX) was slower in bfloat16 than in
-    float32 on the EfficientNets (benchmarks/train_step.py).
+    With bfloat16 vectors but no matrix units (AVX-512 BF16 without AMX) the gain depends on the network: long runs measure it
+    (`eyas.learn.way`), short ones stay in float32.
     """
     if torch.cuda.is_available():
         return Device("cuda", torch.cuda.is_bf16_supported())

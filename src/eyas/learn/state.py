@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, optim
 
-from eyas.errors import UserError
+from eyas.errors import UserError, first_line
 from eyas.learn.optim import optimizer
 from eyas.nn.build import Network
 from eyas.recipe import Training
-from eyas.run import write_atomic
+
+Pairs = tuple[list[Tensor], list[Tensor]]
 
 
 @dataclass
@@ -33,7 +35,8 @@ class State:
     step: int = 0
     best: float = -1.0
     best_step: int = 0
-    decay: float = field(default=0.99)
+    decay: float = 0.99
+    scores: list[float] = field(default_factory=list)  # of all evaluations so far, on the validation split
 
     @classmethod
     def new(cls, model: Network, recipe: Training, seed: int) -> "State":
@@ -45,34 +48,45 @@ class State:
     def average(self) -> None:
         """Move the averaged weights towards the current ones; early on faster, so that they do not keep the first weights."""
         weight = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
-        for averaged, current in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
-            if averaged.is_floating_point():
-                averaged.lerp_(current, weight)
-            else:
-                averaged.copy_(current)
+        floats, counts = self._averaged
+        torch._foreach_lerp_(floats[0], floats[1], weight)  # one call: a network of 300 tensors would wait for 300
+        if counts[0]:
+            torch._foreach_copy_(*counts)
 
-    def save(self, path: Path) -> None:
-        """Write everything as one safetensors file, whole or not at all."""
+    @cached_property
+    def _averaged(self) -> tuple[Pairs, Pairs]:
+        """Tensors of the averaged network and of the current one: those that can be averaged, and those that only count."""
+        pairs = zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True)
+        floats: Pairs = ([], [])
+        counts: Pairs = ([], [])
+        for averaged, current in pairs:
+            kind = floats if averaged.is_floating_point() else counts
+            kind[0].append(averaged)
+            kind[1].append(current)
+        return floats, counts
+
+    def content(self) -> bytes:
+        """Everything as one safetensors file."""
         memory = self.optimizer.state_dict()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.state_dict().items()}
         tensors |= {f"optimizer.{index}.{name}": value for index, of in memory["state"].items() for name, value in of.items()}
-        facts = {name: getattr(self, name) for name in ("seed", "step", "best", "best_step", "decay")}
+        facts = {name: getattr(self, name) for name in ("seed", "step", "best", "best_step", "decay", "scores")}
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomic(path, save(plain, {"facts": json.dumps(facts)}))
+        return save(plain, {"facts": json.dumps(facts)})
 
     def restore(self, path: Path) -> None:
-        """Become the state that was saved from a state of the same model and recipe.
+        """Become the state whose `content` the file holds, of the same model and recipe.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: what is wrong with the file.
         """
         try:
             with safe_open(path, "pt") as file:
                 facts = json.loads((file.metadata() or {})["facts"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise UserError(f"checkpoint {path} is damaged ({error}); delete it to begin this stage again") from None
+            raise UserError(first_line(error)) from None
         for name, value in facts.items():
             setattr(self, name, value)
         self.model.load_state_dict(_under("model.", tensors))

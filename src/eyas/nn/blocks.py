@@ -34,7 +34,18 @@ class ConvNorm(nn.Module):
         """[n, inputs, h, w] to [n, outputs, h / stride, w / stride], sides rounded up."""
         if self.pad:
             x = functional.pad(x, _same(x, self.layer.kernel, self.layer.stride))
-        return self.activation(self.norm(self.conv(x)))
+        return self.activation(self.norm(self._convolved(x)))
+
+    def _convolved(self, x: Map) -> Map:
+        """The convolution; on a processor in bfloat16, a depthwise one that strides or is larger than 3x3 stays in float32.
+
+        Its gradient in bfloat16 takes many times as long as the one in float32 (docs/log.md, the training engine).
+        """
+        slow = self.layer.kind == "depthwise" and (self.layer.stride > 1 or self.layer.kernel > 3)
+        if slow and x.is_cpu and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self.conv(x.float())
+        return self.conv(x)
 
 
 class SqueezeExcite(nn.Module):
@@ -87,18 +98,18 @@ class BlockModule(nn.Module):
 
 
 def activation(name: Activation) -> nn.Module:
-    """The module of an activation's name."""
+    """The module of an activation's name. Only ReLU works in place: of what others change, autograd would keep a copy."""
     match name:
         case "":
             return nn.Identity()
         case "relu":
             return nn.ReLU(inplace=True)
         case "relu6":
-            return nn.ReLU6(inplace=True)
+            return nn.ReLU6()
         case "silu":
-            return nn.SiLU(inplace=True)
+            return nn.SiLU()
         case "hard_swish":
-            return nn.Hardswish(inplace=True)
+            return nn.Hardswish()
 
 
 def _module(layer: Layer, arch: Arch, norm_momentum: float) -> nn.Module:

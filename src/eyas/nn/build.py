@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eyas.arch.spec import Arch, blocks
 from eyas.nn.blocks import BlockModule, Map, activation
+from eyas.nn.recompute import checkpointed
 
 Images = UInt8[Tensor, "n h w 3"]
 
@@ -17,6 +18,9 @@ class Network(nn.Module):
 
     It takes images as they are stored, uint8 [n, h, w, 3], and normalises them itself: mean and standard deviation are
     saved with the weights, so training, evaluation and the exported graph cannot disagree about them.
+
+    Attributes:
+        checkpoint_activations: in training, keep only what goes into each block, and compute the rest again for the gradient.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Network(nn.Module):
             self.hidden = nn.Sequential(nn.Linear(arch.pooled, arch.features), activation(arch.activation))
         self.dropout = nn.Dropout(dropout)
         self.head = head
+        self.checkpoint_activations = False
 
     def block_modules(self) -> list[BlockModule]:
         """The blocks in order."""
@@ -45,21 +50,25 @@ class Network(nn.Module):
 
     def normalize(self, images: Images) -> Float[Tensor, "n 3 h w"]:
         """Pixels in [0, 1], less the mean, over the standard deviation. The memory stays channels-last."""
-        return (images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255 - self.mean) / self.std
+        pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype)
+        return pixels.div_(255).sub_(self.mean).div_(self.std)  # in the memory that is new anyway
 
     def features(self, x: Float[Tensor, "n 3 h w"]) -> dict[str, Map]:
         """The map that each stage ends with, by name: `stage0` is the stem, the last one what is pooled."""
         maps: dict[str, Map] = {}
         for block in self.block_modules():
-            x = block(x)
+            x = self._through(block, x)
             maps[f"stage{block.stage}"] = x
         return maps
 
     def classify(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k"]:
         """Normalised images to the head's answer."""
-        for block in self.blocks:
-            x = block(x)
+        for block in self.block_modules():
+            x = self._through(block, x)
         return self.head(self.dropout(self.hidden(x.mean((2, 3)))))
+
+    def _through(self, block: BlockModule, x: Map) -> Map:
+        return checkpointed(block, x) if self.checkpoint_activations and block.training else block(x)
 
     def forward(self, images: Images) -> Float[Tensor, "n k"]:
         """Images uint8 [n, h, w, 3] to the head's answer [n, k]."""

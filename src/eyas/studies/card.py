@@ -5,7 +5,7 @@ from eyas.arch.parse import parse
 from eyas.deploy.target import TARGETS
 from eyas.report import markdown
 from eyas.report.items import Cell, Item, Section, Table, Text
-from eyas.studies.evidence import NAMES, Evidence, amount, percent, threads
+from eyas.studies.evidence import Evidence, amount, name_of, percent, threads
 from eyas.studies.proof import Accuracy
 
 USE = """## How to use it
@@ -18,12 +18,12 @@ from PIL import Image, ImageOps
 classes = {classes!r}
 session = onnxruntime.InferenceSession("artifacts/{target}/{file}")
 image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-pixels = np.asarray(image.resize(({side}, {side}), Image.Resampling.BICUBIC))  # uint8, [height, width, RGB]
+{box}pixels = np.asarray(image.resize(({side}, {side}), Image.Resampling.BICUBIC{boxed}))  # uint8, [height, width, RGB]
 probabilities = session.run(None, {{session.get_inputs()[0].name: pixels[None]}})[0][0]
 print(classes[probabilities.argmax()], probabilities.max())
 ```
 
-The whole image is resized, nothing is cut away. Pixels go in as they are (uint8, NHWC, RGB): scaling and normalisation are in
+{shown} Pixels go in as they are (uint8, NHWC, RGB): scaling and normalisation are in
 the graph.
 """
 
@@ -78,7 +78,7 @@ def _training(found: Evidence) -> Section:
 
 
 def _evaluation(found: Evidence) -> Section:
-    scores = {NAMES[name]: each["accuracy"] for name, each in found.tested.items()}
+    scores = {name_of(name): each["accuracy"] for name, each in found.tested.items()}
     scores |= {f"file {target}": file["test"]["accuracy"] for target, file in found.artifacts.items() if not file["reasons"]}
     rows: list[tuple[Cell, ...]] = [(name, str(Accuracy(**score))) for name, score in scores.items()]
     note = f"{found.accuracy.images:,} test images, no choice was made on them; intervals after Wilson."
@@ -119,4 +119,14 @@ def _how(found: Evidence) -> str:
         target=found.ships,
         file=TARGETS[found.ships].file,
         side=parse(found.arch).resolution,
+        **_view(found.artifacts[found.ships].get("crop", 1.0)),
     )
+
+
+def _view(crop: float) -> dict[str, str]:
+    """What the example does to a picture before it is resized, and the sentence about it."""
+    if crop == 1:
+        return {"box": "", "boxed": "", "shown": "The whole image is resized, nothing is cut away."}
+    box = f"left, top = {(1 - crop) / 2:.6g} * image.width, {(1 - crop) / 2:.6g} * image.height\n"
+    boxed = ", (left, top, image.width - left, image.height - top)"
+    return {"box": box, "boxed": boxed, "shown": f"The middle of the image is resized, {crop:.4g} of each side."}

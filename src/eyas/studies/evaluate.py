@@ -13,7 +13,7 @@ from eyas.data.readers import read
 from eyas.data.store import build, open_store
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
-from eyas.studies.learning import confusion, correct, probabilities
+from eyas.studies.answering import confusion, correct, probabilities
 from eyas.studies.model import find_model
 from eyas.studies.prepare import side_of
 from eyas.studies.proof import Accuracy, accuracy
@@ -55,7 +55,7 @@ def evaluate(
     if unknown:
         raise UserError(f"{data} has the class {unknown[0]!r}, which {path} was not trained on; it knows {', '.join(classes)}")
     with tempfile.TemporaryDirectory() as folder:
-        built = build(manifest, Path(folder) / "store", side_of(network.arch.resolution))
+        built = build(manifest, Path(folder) / "store", side_of(network.arch.resolution, network.arch.preprocessing.view))
         seen = _seen(Path(run))
         fresh = [row for row, mark in enumerate(built.store.hashes) if mark not in seen]
         if not fresh:

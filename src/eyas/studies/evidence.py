@@ -1,7 +1,6 @@
 """What a finished run left, read again: the one source of its report and its model card."""
 
 import csv
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,21 @@ from eyas.arch.budget import Budget, show
 from eyas.data.manifest import Manifest
 from eyas.deploy.target import DEVICE_TARGETS
 from eyas.errors import UserError
+from eyas.recipe import SelfTraining, from_dict
 from eyas.report.items import Tone
 from eyas.run import ATTIC, INPUTS, MARK, Done, Run, read_json
 from eyas.studies.learning import LOG
-from eyas.studies.noisy_student import CONFIDENCE
+from eyas.studies.log import read_log
+from eyas.studies.noisy_student import CONFIDENCE, named
 from eyas.studies.prepare import Data, load
 from eyas.studies.proof import Accuracy
 from eyas.studies.ship import shipped
 
-# Where the networks of a run lie, and what a reader knows them as.
+# Where the networks of a run lie, and what a reader knows them as; those of a round: `control`, `control-2`, ...
 FOLDERS = {
     "teacher": "teacher",
-    "control": "round-1/control",
-    "student": "round-1/student",
+    "fixmatch": "fixmatch/student",
+    "fixmatch-control": "fixmatch/control",
     "fitted": "student",
     "model": "model",
 }
@@ -31,6 +32,8 @@ NAMES = {
     "teacher": "teacher",
     "control": "supervised control",
     "student": "noised student",
+    "fixmatch": "FixMatch",
+    "fixmatch-control": "supervised control of FixMatch",
     "fitted": "fitted student",
     "model": "trained network",
 }
@@ -38,6 +41,32 @@ NEEDED = {
     "fit": ("data/stage.json", "plan/stage.json", "teacher/stage.json", "student/stage.json", "test/stage.json", "result.json"),
     "train": ("data/stage.json", "model/stage.json", "test/stage.json"),
 }
+
+
+def folder_of(name: str) -> str:
+    """Where a network lies in its run."""
+    who, _, number = name.partition("-")
+    return FOLDERS.get(name, f"round-{number or 1}/{who}")
+
+
+def name_of(name: str) -> str:
+    """What a reader knows a network as."""
+    who, _, number = name.partition("-")
+    return NAMES.get(name) or f"{NAMES[who]} of round {number}"
+
+
+@dataclass(frozen=True)
+class RoundFound:
+    """What a round of self-training left: the selection, and the verdict unless nothing was confident enough."""
+
+    number: int
+    selection: dict[str, Any]
+    verdict: dict[str, Any] | None
+
+    @property
+    def helped(self) -> bool:
+        """Whether its student was proven to be better than the control."""
+        return bool(self.verdict and self.verdict["helped"])
 
 
 @dataclass(frozen=True)
@@ -68,15 +97,16 @@ class Evidence(Checked):
     """A finished run of `eyas fit` or `eyas train`.
 
     Attributes:
-        stages: the networks by name (keys of `NAMES`).
+        stages: the networks by name, which `name_of` tells a reader.
         tested: the networks on the test split: arch, accuracy, confusion.
         logs: a line for each optimizer step of every network.
         artifacts: the exported files of the final network by target.
         budgets: the limits that each was held against.
         ships: the target that ships; None: none was exported, or all were rejected.
         plan: candidates and the chosen one; None for eyas train.
-        selection: what was taken from the pile; None where nothing was labelled.
-        proof: student against control on the validation split; None where there was no student.
+        rounds: of self-training, in their order.
+        second: the verdict on FixMatch; None where it was not asked for.
+        seeds: the mean accuracy over several seeds of every network by the split; empty where there was one seed.
         verdict: the run's own sentence; None for eyas train.
         best: the network that the final one was made from.
         seen_before: times that the test split was used by earlier settings of the same run directory.
@@ -89,11 +119,31 @@ class Evidence(Checked):
     budgets: dict[str, Budget]
     ships: str | None
     plan: dict[str, Any] | None
-    selection: dict[str, Any] | None
-    proof: dict[str, Any] | None
+    rounds: tuple[RoundFound, ...]
+    second: dict[str, Any] | None
+    seeds: dict[str, dict[str, Any]]
     verdict: str | None
     best: str | None
     seen_before: int
+
+    @property
+    def decisive(self) -> RoundFound | None:
+        """The last round that was proven to help, else the last that had a student; None where there was none."""
+        taught = [each for each in self.rounds if each.verdict]
+        return ([each for each in taught if each.helped] or taught or [None])[-1]
+
+    @property
+    def proof(self) -> dict[str, Any] | None:
+        """The one who learned from the pile against its control on the validation split: the run's verdict."""
+        if self.second and (self.second["helped"] or not self.rounds) and not (self.decisive and self.decisive.helped):
+            return self.second
+        return self.decisive.verdict if self.decisive else None
+
+    @property
+    def selection(self) -> dict[str, Any] | None:
+        """What was taken from the pile in the decisive round, or in the last; None where nothing was labelled."""
+        found = self.decisive or (self.rounds[-1] if self.rounds else None)
+        return found.selection if found else None
 
     @property
     def final(self) -> str:
@@ -155,13 +205,13 @@ def gather(run: Path) -> Evidence:
     recipe = _recipe(run)
     opened = Run(run)
     tested = opened.done("test").result
-    stages = {name: opened.done(FOLDERS[name]) for name in tested}
+    stages = {name: opened.done(folder_of(name)) for name in tested}
     _check_current(run, stages)
     data = _checked_now(run, load(run))
     fitted = recipe["study"] == "fit"
     plan = opened.done("plan").result if fitted else None
+    pooled = opened.done("seeds/validation").result if recipe.get("seeds", 1) > 1 else {}
     made = _artifacts(opened, stages["fitted" if fitted else "model"])
-    labelled = data.pile is not None and len(data.pile) and fitted and recipe["self_training"]["ratio"]
     return Evidence(
         run=run,
         recipe=recipe,
@@ -169,13 +219,14 @@ def gather(run: Path) -> Evidence:
         quarantine=_quarantine(run / "data" / "quarantine.csv"),
         stages=stages,
         tested=tested,
-        logs={name: [json.loads(line) for line in _lines(done.folder / LOG)] for name, done in stages.items()},
+        logs={name: read_log(done.folder / LOG) for name, done in stages.items()},
         artifacts={target: done.result for target, done in made.items()},
         budgets={target: _limits(done) for target, done in made.items()},
         ships=_ships(made, plan["chosen"]["target"] if plan else ""),
         plan=plan,
-        selection=opened.done("round-1/selection").result if labelled else None,
-        proof=opened.done("round-1/verdict").result if "student" in tested else None,
+        rounds=_rounds(opened, tested, pooled) if fitted and data.pile is not None and len(data.pile) else (),
+        second=_second(opened, pooled) if "fixmatch" in tested else None,
+        seeds={"validation": pooled["accuracy"], "test": opened.done("seeds/test").result} if pooled else {},
         verdict=read_json(run / "result.json")["verdict"] if fitted else None,
         best=_best(stages) if fitted else None,
         seen_before=sum((old / MARK).exists() for old in (run / ATTIC).glob("*-test")),
@@ -225,7 +276,7 @@ def _check_current(run: Path, stages: dict[str, Done]) -> None:
     asked = _inputs(run / "test")
     for name, done in stages.items():
         if asked[name] != done.digest:
-            raise UserError(f"{run} is not finished: {FOLDERS[name]} is newer than its test; give the run's command again")
+            raise UserError(f"{run} is not finished: {folder_of(name)} is newer than its test; give the run's command again")
 
 
 def _checked_now(run: Path, data: Data) -> Data:
@@ -241,6 +292,28 @@ def _artifacts(opened: Run, final: Done) -> dict[str, Done]:
     names = [mark.parent.name for mark in marks if mark.parent.name in DEVICE_TARGETS]
     done = {name: opened.done(f"artifacts/{name}") for name in names}
     return {target: each for target, each in done.items() if _inputs(each.folder)["student"] == final.digest}
+
+
+def _second(opened: Run, pooled: dict[str, Any]) -> dict[str, Any]:
+    return (pooled["second"] if pooled else None) or opened.done("fixmatch/verdict").result
+
+
+def _rounds(opened: Run, tested: dict[str, Any], pooled: dict[str, Any]) -> tuple[RoundFound, ...]:
+    """The rounds of this recipe: those with a tested student, and a last one that found nothing to learn from."""
+    found: list[RoundFound] = []
+    planned = from_dict(SelfTraining, read_json(opened.path / "recipe.json")["self_training"]).plan()
+    for number in range(1, len(planned) + 1):
+        taught = named("student", number) in tested
+        if not taught and not (opened.path / f"round-{number}" / "selection" / MARK).exists():
+            break
+        selection = opened.done(f"round-{number}/selection").result
+        if taught or not selection["rows"]:
+            verdict = opened.done(f"round-{number}/verdict").result if taught else None
+            verdict = (pooled["rounds"][number - 1] if pooled else None) or verdict
+            found.append(RoundFound(number, selection, verdict))
+        if not taught:
+            break
+    return tuple(found)
 
 
 def _ships(made: dict[str, Done], planned: str) -> str | None:

@@ -1,12 +1,13 @@
 """`eyas fit`, the main job: labelled images, a pile and a budget in; a checked model that fits out."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eyas.arch.budget import Budget
+from eyas.arch.cost import cost
 from eyas.arch.parse import like, parse
 from eyas.data.batches import Part
 from eyas.deploy.target import DEVICE_TARGETS
@@ -16,16 +17,24 @@ from eyas.nn.inherit import inherit
 from eyas.nn.weights import load_network
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Done, Run, write_json
-from eyas.studies.learning import LOG, MODEL, Lesson, Start, learn, start, supervised, test_of
-from eyas.studies.noisy_student import Round, noisy_round
+from eyas.studies.answering import test_of
+from eyas.studies.batch_size import settled
+from eyas.studies.fixmatch import fixmatch
+from eyas.studies.learning import LOG, MODEL, Lesson, Start, learn, start
+from eyas.studies.noisy_student import Course, School, planned, self_train
 from eyas.studies.plan import plan
 from eyas.studies.prepare import Data, cache_of, prepare
 from eyas.studies.proof import Accuracy
 from eyas.studies.report import write_report
+from eyas.studies.seeds import over_seeds, test_over_seeds
 from eyas.studies.ship import ship, shipped, sound
+from eyas.studies.suspects import check_held_out
 from eyas.studies.train import choose_start
 from eyas.tasks.classify import Classify
 from eyas.tasks.distill import Distill
+from eyas.team import current
+
+Method = Literal["noisy-student", "fixmatch", "both"]
 
 # The face-attribute experiment of MobileNets (section 4.5) distils without further regularisation.
 DISTILLATION = Training(epochs=6.0, label_smoothing=0.0, weight_decay=0.0, dropout=0.0, drop_path=0.0)
@@ -68,6 +77,8 @@ def fit(
     splits: Splits = Splits(),
     threads: int = 1,
     seed: int = 0,
+    seeds: int = 1,
+    method: Method = "noisy-student",
     cache_dir: str = "auto",
 ) -> Fitted:
     """Make the most accurate model that fits the budget, and prove it in one report.
@@ -86,6 +97,8 @@ def fit(
         splits: shares held out where the data does not say.
         threads: processor threads that latency is measured with; 0 lets the runtime choose.
         seed: what all randomness follows from.
+        seeds: teacher and rounds are repeated with so many seeds from that one on, and the pile is judged by all of them.
+        method: how the pile is learned from: by noisy-student, by fixmatch, or by both, compared.
         cache_dir: where prepared images are kept between runs; auto is the user's cache folder, none keeps none.
 
     Raises:
@@ -94,14 +107,20 @@ def fit(
     """
     asked = {"study": "fit", **{name: value for name, value in locals().items() if name != "cache_dir"}}
     sound(threads)
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be 1 or above")
+    distillation = seen_alike(distillation, training)
     need("onnxruntime", "onnxscript", "altair", "vl_convert")
     limits = Budget.parse(budget) if budget else Budget()
     begin = choose_start(arch, weights, str(data))
     strong = begin.arch
+    rounds = planned(self_training, begin, weights)
+    side = max(each.arch.resolution for each in (begin, *(student for _, student in rounds)))
     with Run.open(out) as run:
         pool = str(unlabeled) if unlabeled else None
-        ready = prepare(run, str(data), pool, labels, splits, strong.resolution, seed, cache=cache_of(cache_dir))
-        planned = run.stage(
+        cache, view = cache_of(cache_dir), training.test_crop
+        ready = prepare(run, str(data), pool, labels, splits, side, seed, cache=cache, view=view)
+        chosen = run.stage(
             "plan",
             lambda folder: plan(folder, limits, strong, ready.classes, threads),
             budget=str(limits),
@@ -110,23 +129,23 @@ def fit(
             threads=threads,
         ).result["chosen"]
         write_json(run.path / "recipe.json", asked | {"arch": str(strong)})  # what cannot be done is not the run's recipe
-        teacher = run.stage(
-            "teacher",
-            lambda folder: supervised(folder, "teacher", begin, ready, training, seed),
-            start=begin.facts,
-            data=ready.digest,
-            training=training,
-            seed=seed,
-        )
-        round_1 = None
-        if ready.pile is not None and len(ready.pile) and self_training.ratio:
-            round_1 = noisy_round(run, "round-1", teacher, begin, ready, training, self_training, seed)
-        best = best_of(teacher, round_1)
-        small = like(parse(planned["arch"]), strong)
+        largest = max((begin, *(student for _, student in rounds)), key=lambda each: cost(each.arch).madds)
+        training = settled(run, "batch", largest, ready, training, max((each.ratio for each, _ in rounds), default=0))
+        distillation = settled(run, "batch-student", begin, ready, distillation)
+        school = School(run, "", begin, rounds, ready, training, self_training, seed)
+        others = [replace(school, prefix=f"seeds/{seed + n}/", seed=seed + n) for n in range(1, seeds)]
+        courses = [taught(each, method) for each in (school, *others)]
+        course = over_seeds(run, courses, ready)
+        best = best_of(course)
+        small = like(parse(chosen["arch"]), strong)
         fresh = begin if small == strong else start(small, "none" if weights == "none" else "auto")
-        fitted = run.stage(
+        fitted = (run.stage if best.result["arch"] == str(small) else run.joint_stage)(
             "student",
-            lambda folder: keep(folder, best) if small == strong else distil(folder, best, fresh, ready, distillation, seed),
+            lambda folder: (
+                keep(folder, best)
+                if best.result["arch"] == str(small)
+                else distil(folder, best, fresh, ready, distillation, seed)
+            ),
             best=best.digest,
             start=fresh.facts,
             data=ready.digest,
@@ -134,22 +153,38 @@ def fit(
             seed=seed,
         )
         made = ship(run, fitted, ready, limits, threads, list(DEVICE_TARGETS))
-        models = {"teacher": teacher} | ({"control": round_1.control, "student": round_1.student} if round_1 else {})
-        test = run.stage(
+        models = course.networks | {"fitted": fitted}
+        test = run.joint_stage(
             "test",
-            lambda _: test_of({name: done.folder for name, done in (models | {"fitted": fitted}).items()}, ready),
+            lambda _: test_of({name: done.folder for name, done in models.items()}, ready),
             data=ready.digest,
-            fitted=fitted.digest,
             **{name: done.digest for name, done in models.items()},
         ).result
-        told = verdict(ready, round_1, self_training)
+        check_held_out(run, course.teacher, ready)  # last, so that nothing is chosen by what it says of the test split
+        if others:
+            test_over_seeds(run, courses, ready)
+        told = verdict(ready, course, self_training)
         write_json(run.path / "result.json", {"verdict": told})
-        report = write_report(run.path)
-    target = shipped(made, planned["target"])
+        report = current().agree(lambda: write_report(run.path))
+    target = shipped(made, chosen["target"])
     file = made[target].result
     found = {name: Accuracy(**scored["accuracy"]) for name, scored in test.items()}
     found[target] = Accuracy(**file["test"]["accuracy"])
     return Fitted(Path(out), told, found, made[target].folder, file["bytes"], file["latency"]["median_ms"], report)
+
+
+def seen_alike(distillation: Training, training: Training) -> Training:
+    """The distillation with the test crop of the training: every network of a run is shown the same of an image.
+
+    Raises:
+        UserError: another one is asked for.
+    """
+    if distillation.test_crop not in (1.0, training.test_crop):
+        raise UserError(
+            f"distillation.test_crop is {distillation.test_crop:g} and training.test_crop {training.test_crop:g}; "
+            "give training.test_crop alone, it holds for every network of the run"
+        )
+    return replace(distillation, test_crop=training.test_crop)
 
 
 def need(*packages: str) -> None:
@@ -163,13 +198,18 @@ def need(*packages: str) -> None:
         raise UserError(f"eyas fit exports and reports, and needs {', '.join(missing)}: pip install 'eyas[export,report]'")
 
 
-def best_of(teacher: Done, round_1: Round | None) -> Done:
-    """The student where the pile is proven to have helped; else the better supervised model on the validation split."""
-    if round_1 is None:
-        return teacher
-    if round_1.helped:
-        return round_1.student
-    return max(teacher, round_1.control, key=lambda done: done.result["validation"])
+def taught(school: School, method: Method) -> Course:
+    """A teacher, and what the pile made of it by the method that is asked for."""
+    course = self_train(school if method != "fixmatch" else replace(school, plan=()))
+    return course if method == "noisy-student" else fixmatch(school, course)
+
+
+def best_of(course: Course) -> Done:
+    """The last network of which it is proven that the pile helped; else the best supervised one on the validation split."""
+    if course.proven and (best := course.proven[-1].student):
+        return best
+    supervised = [done for name, done in course.networks.items() if name == "teacher" or "control" in name]
+    return max(supervised, key=lambda done: done.result["validation"])
 
 
 def keep(folder: Path, best: Done) -> dict[str, Any]:
@@ -198,14 +238,12 @@ def distil(folder: Path, best: Done, begin: Start, data: Data, training: Trainin
     return learn(folder, network, lesson, data)
 
 
-def verdict(data: Data, round_1: Round | None, choice: SelfTraining) -> str:
+def verdict(data: Data, course: Course, choice: SelfTraining) -> str:
     """Whether the pile helped, in one sentence."""
     if data.pile is None:
         return "There was no pile to learn from; the model is the best that the labels alone give."
     if not len(data.pile):
         return "No image of the pile could be used; the model is the best that the labels alone give."
-    if not choice.ratio:
-        return "Nothing was learned from the pile until the last distillation, as asked (self_training.ratio 0)."
-    if round_1 is None:
-        return "Nothing in the pile was confident enough to learn from; the labels alone were used until the last distillation."
-    return round_1.verdict["sentence"]
+    if not choice.plan():
+        return "Nothing was learned from the pile until the last distillation, as asked (self_training.ratio or rounds 0)."
+    return course.decisive.verdict["sentence"]

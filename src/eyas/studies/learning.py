@@ -1,38 +1,48 @@
 """How any network of any study is trained, from its start to its best weights, and what it then answers."""
 
-import json
+import io
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
 from torch import nn
 
 from eyas.arch.parse import described
+from eyas.arch.scale import seen
 from eyas.arch.spec import Arch
-from eyas.data.batches import Examples, Part, Stream, in_order
+from eyas.data.batches import Part, Stream, in_order
 from eyas.data.sampling import balanced, scarcity
 from eyas.errors import UserError
-from eyas.learn.device import choose
+from eyas.learn.checkpoint import Checkpoints
+from eyas.learn.device import Device, choose
 from eyas.learn.evaluate import answers
+from eyas.learn.schedule import stop
 from eyas.learn.state import State
-from eyas.learn.train import train
+from eyas.learn.train import Step, train
+from eyas.learn.way import Way, choose_way
+from eyas.learn.way import read as read_way
 from eyas.nn.build import Network, build
 from eyas.nn.published import Weights, find, load
-from eyas.nn.weights import load_network, save_network
-from eyas.progress import work
+from eyas.nn.sync_norm import synchronise
+from eyas.nn.weights import save_network
+from eyas.progress import Pace, record, work
 from eyas.recipe import Training
-from eyas.run import write_atomic
+from eyas.run import plain, read_json, write_atomic, write_json
+from eyas.studies.log import Log
 from eyas.studies.prepare import Data
-from eyas.studies.proof import accuracy
+from eyas.studies.resolution import Phase, in_phases, phases, train_side
 from eyas.tasks.classify import Classify
 from eyas.tasks.task import Task
+from eyas.team import current
 
 MODEL = "model.safetensors"
 LOG = "log.jsonl"
+WAY = ".way.json"  # the dot: scratch of a stage, no part of its result
+PICTURES = 16  # of a batch, for whoever follows
 EVALUATIONS = 8  # on the validation split, in a run that does not say
 
 
@@ -58,7 +68,8 @@ class Start:
     def network(self, classes: Sequence[str], training: Training, seed: int) -> Network:
         """The network, with a head for `classes`; what the weights do not hold is drawn from `seed`."""
         head = nn.Linear(self.arch.features, len(classes))
-        network = build(self.arch, head, training.dropout, training.drop_path, training.norm_momentum, seed)
+        arch = seen(self.arch, training.test_crop)
+        network = build(arch, head, training.dropout, training.drop_path, training.norm_momentum, seed)
         if self.weights:
             load(network, self.weights)
         return network
@@ -89,43 +100,125 @@ def supervised(folder: Path, label: str, begin: Start, data: Data, training: Tra
 
 
 def learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[str, Any]:
+    """Teach `network` the lesson, and where its training asks for it fine-tune it behind that; see `_learn`."""
+
+    def teach(place: Path, network: Network, phase: Phase) -> dict[str, Any]:
+        label = f"{lesson.label}, {phase.name}" if phase.name else lesson.label
+        part = replace(lesson, label=label, sources=phase.sources, steps=phase.steps, training=phase.training)
+        return _learn(place, network, part, data)
+
+    asked = phases(lesson.training, network.arch, lesson.sources, lesson.steps)
+    return in_phases(folder, network, asked, teach, MODEL, LOG)
+
+
+def _learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[str, Any]:
     """Teach `network` to the end, from its checkpoint where there is one; the best weights stay in `model.safetensors`.
 
     The averaged weights are judged on the validation split; of equally good ones the later are kept.
+
+    Raises:
+        UserError: the loss is not a number; the batch that it came from is kept beside the log.
     """
-    training, steps, device = lesson.training, lesson.steps, choose()
-    mirrors = data.mirrors(training.augment.flips)
-    sources = tuple(_drawn(part, training) for part in lesson.sources)
-    stream = Stream(sources, training.augment, mirrors, network.arch.resolution, lesson.seed)
-    task = _weighted(lesson.task, data, training)
-    state = State.new(network.to(device.name), training, lesson.seed)
-    checkpoint = folder / ".checkpoint.safetensors"
-    if checkpoint.exists():
-        state.restore(checkpoint)
-    lines = _log_until(folder / LOG, state.step)
-    every = training.evaluate_every or max(1, -(-steps // EVALUATIONS))
+    training = lesson.training
+    stream, task = _stream(lesson, train_side(network.arch, training), data), _weighted(lesson.task, data, training)
+    if training.sync_norm:
+        synchronise(network)
+    way = _way(folder, network.to(choose().name), lesson)
+    device = way.device(choose())
+    state = State.new(network, training, lesson.seed)
+    way.apply(state.model, device)
+    checkpoints = Checkpoints(folder)
+    checkpoints.restore(state)
+    every = training.evaluate_every or max(1, -(-lesson.steps // EVALUATIONS))
+    until = state.step if stop(state.scores, training) else lesson.steps
+    batches, pace = stream.run(state.step, until, device=device.name), Pace()
+    with work(lesson.label, lesson.steps) as progress, Log(folder / LOG, state.step) as log:
+        for step in train(state, task, batches, training, lesson.steps, device):
+            line = _line(step, lesson, folder, stream)
+            if step.number % every == 0 or step.number == lesson.steps:
+                line["validation"] = _judged(state, folder, data, device)
+            log.add(line)
+            record(lesson.label, line, lambda images=step.batch.images: images[:PICTURES].cpu().numpy())
+            over = step.number == lesson.steps or stop(state.scores, training)
+            if over or step.number % training.checkpoint_every == 0:
+                log.settle()
+                checkpoints.save(state)
+            speed = f"{pace.after(len(step.batch) * current().size):.0f} images/s"
+            progress.at(step.number, f"loss {line['loss']:.3f}, best {max(state.best, 0):.1%}, {speed}")
+            if over:
+                break
+    current().agree(lambda: (folder / WAY).unlink(missing_ok=True))
+    checkpoints.clear()
+    found = {"arch": str(network.arch), "steps": state.step, "best_step": state.best_step, "validation": state.best}
+    return found | {"way": plain(way)}
+
+
+def _way(folder: Path, network: Network, lesson: Lesson) -> Way:
+    """How the steps are computed: as it was decided when the training began, so that one that goes on is exact."""
+    training, team = lesson.training, current()
+    images = sum(part.count for part in lesson.sources) // training.accumulate // team.size
+    if training.checkpoint_activations or training.accumulate > 1 or team.size > 1:
+        training = replace(training, compile="off")  # what is compiled is one network with one shape of batches, alone
+
+    def decide() -> dict[str, Any]:
+        if not (folder / WAY).exists():
+            write_json(folder / WAY, choose_way(network, training, max(1, images), lesson.steps, choose()))
+        return read_json(folder / WAY)
+
+    return read_way(team.agree(decide))
+
+
+def _judged(state: State, folder: Path, data: Data, device: Device) -> dict[str, float]:
+    """How good the averaged weights are on the validation split; the best so far are written."""
     judge, validation = Classify(data.classes), data.examples("validation")
-    with work(lesson.label, steps) as progress:
-        for step in train(state, task, stream.run(state.step, steps, device=device.name), training, steps, device):
-            losses = _floats(step.losses, lesson.label, step.number)
-            line: dict[str, Any] = {"step": step.number, "rate": step.rate, **losses}
-            if step.number % every == 0 or step.number == steps:
-                given = answers(state.ema, judge, in_order(validation, stream.resolution), device)
-                line["validation"] = judge.metrics(given, torch.from_numpy(validation.targets))
-                if line["validation"]["accuracy"] >= state.best:
-                    state.best, state.best_step = line["validation"]["accuracy"], step.number
-                    save_network(state.ema, folder / MODEL, data.classes)
-            lines.append(json.dumps(line))
-            if step.number % training.checkpoint_every == 0 or step.number == steps:
-                write_atomic(folder / LOG, ("\n".join(lines) + "\n").encode())
-                state.save(checkpoint)
-            progress.at(step.number, f"loss {sum(losses.values()):.3f}, best {max(state.best, 0):.1%}")
-    checkpoint.unlink(missing_ok=True)
-    return {"arch": str(network.arch), "steps": steps, "best_step": state.best_step, "validation": state.best}
+    arch = state.ema.arch
+    images = in_order(validation, arch.resolution, view=arch.preprocessing.view)
+    given = answers(state.ema, judge, images, device)
+    found = judge.metrics(given, torch.from_numpy(validation.targets))
+    state.scores.append(found["accuracy"])
+    if found["accuracy"] >= state.best:
+        state.best, state.best_step = found["accuracy"], state.step
+        save_network(state.ema, folder / MODEL, data.classes)
+    return found
+
+
+def _line(step: Step, lesson: Lesson, folder: Path, stream: Stream) -> dict[str, Any]:
+    """What the log says of a step."""
+    *losses, gradient = torch.stack([*step.losses.values(), step.gradient]).tolist()  # waits for an accelerator once
+    terms = dict(zip(step.losses, losses, strict=True))
+    line = {"step": step.number, "rate": step.rate, "loss": sum(losses), **terms, "gradient": gradient}
+    wrong = [name for name, value in line.items() if not math.isfinite(value)]
+    if wrong:
+        kept = folder / "not-finite.npz"
+        _keep_batch(kept, step, stream)
+        raise UserError(
+            f"{lesson.label}: the {wrong[0]} of step {step.number} is not a finite number; lower training.rate or set "
+            f"training.clip. What it came from is in {kept}"
+        )
+    return line
+
+
+def _keep_batch(path: Path, step: Step, stream: Stream) -> None:
+    """Images as the network saw them, their targets, and which images of the data they are."""
+    ids = [
+        part.examples.store.ids[part.examples.positions[row]]
+        for index, part in enumerate(stream.parts)
+        for row in stream.own_rows(index, step.number - 1)
+    ]
+    buffer = io.BytesIO()
+    batch = step.batch.to("cpu")
+    np.savez_compressed(buffer, images=batch.images, targets=batch.targets, labelled=batch.labelled, ids=np.array(ids))
+    write_atomic(path, buffer.getvalue())
+
+
+def _stream(lesson: Lesson, resolution: int, data: Data) -> Stream:
+    """The batches of a lesson: labelled images as often as `class_balance` says; a pile is balanced when it is chosen."""
+    training = lesson.training
+    sources = tuple(_drawn(part, training) for part in lesson.sources)
+    return Stream(sources, training.augment, data.mirrors(training.augment.flips), resolution, lesson.seed)
 
 
 def _drawn(part: Part, training: Training) -> Part:
-    """Labelled images as often as `class_balance` says; a pile is balanced when it is chosen."""
     if not training.class_balance or not part.examples.labelled:
         return part
     return replace(part, weights=balanced(part.examples.targets, training.class_balance))
@@ -136,48 +229,3 @@ def _weighted(task: Task, data: Data, training: Training) -> Task:
     if training.class_weights == "none" or not isinstance(task, Classify):
         return task
     return replace(task, weights=tuple(scarcity(data.examples("train").targets).tolist()))
-
-
-def probabilities(network: Network, examples: Examples) -> Float32[np.ndarray, "n k"]:
-    """Answers of a network to images without noise."""
-    device = choose()
-    task = Classify(tuple(str(index) for index in range(examples.targets.shape[1])))
-    return answers(network.to(device.name), task, in_order(examples, network.arch.resolution), device).numpy()
-
-
-def correct(given: Float32[np.ndarray, "n k"], examples: Examples) -> Bool[np.ndarray, " n"]:
-    """Which images were answered rightly."""
-    return given.argmax(1) == examples.targets.argmax(1)
-
-
-def test_of(folders: dict[str, Path], data: Data) -> dict[str, Any]:
-    """Every model on the test split: accuracy with its interval, and the confusion matrix (rows: the truth)."""
-    examples = data.examples("test")
-    found: dict[str, Any] = {}
-    for name, folder in folders.items():
-        network, _ = load_network(folder / MODEL)
-        given = probabilities(network, examples)
-        scored = asdict(accuracy(correct(given, examples)))
-        found[name] = {"arch": str(network.arch), "accuracy": scored, "confusion": confusion(given, examples)}
-    return found
-
-
-def confusion(given: Float32[np.ndarray, "n k"], examples: Examples) -> list[list[int]]:
-    """How often each class (row) was answered as each class (column)."""
-    matrix = np.zeros((given.shape[1],) * 2, np.int64)
-    np.add.at(matrix, (examples.targets.argmax(1), given.argmax(1)), 1)
-    return matrix.tolist()
-
-
-def _floats(losses: dict[str, torch.Tensor], label: str, step: int) -> dict[str, float]:
-    values = {name: loss.item() for name, loss in losses.items()}
-    if not all(np.isfinite(value) for value in values.values()):
-        raise UserError(f"{label}: the loss is not finite at step {step}; lower training.rate or set training.clip")
-    return values
-
-
-def _log_until(path: Path, step: int) -> list[str]:
-    """Lines of the log up to `step`: what came after it is done again."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]

@@ -42,13 +42,13 @@ def predict(run: str | Path, images: list[str]) -> list[Answer]:
     network, classes = open_model(run)
     device = choose()
     network.to(device.name)
-    resolution = network.arch.resolution
+    resolution, view = network.arch.resolution, network.arch.preprocessing.view
     answers = []
     with work("answering", len(images)) as progress:
         for number, image in enumerate(images):
             try:
                 # The same two steps as in training: reduced to the prepared size, then to the network's.
-                pixels = three_channels(prepare(shrink(decode(image), side_of(resolution)), resolution))
+                pixels = three_channels(prepare(shrink(decode(image), side_of(resolution, view)), resolution, view))
             except Refusal as refusal:
                 answers.append(Answer(image, error=str(refusal)))
                 continue

@@ -19,7 +19,8 @@ from eyas.data.splits import draw_test
 from eyas.data.store import Built, Store, build, open_built, open_store
 from eyas.errors import UserError
 from eyas.recipe import Flips, Splits
-from eyas.run import Run, digest, read_json
+from eyas.run import Done, Run, digest, read_json
+from eyas.team import current
 
 ROOM = 1.15  # prepared images are this much larger than what the network sees, so that crops do not enlarge them
 
@@ -65,6 +66,7 @@ def prepare(
     hidden_joins_pile: bool = True,
     cache: Path | None = None,
     to_train: bool = True,
+    view: float = 1.0,
 ) -> Data:
     """Read, decode, check and split; done once a run.
 
@@ -79,19 +81,41 @@ def prepare(
         hidden_joins_pile: whether images whose labels are not kept join the pile.
         cache: the folder that decoding is shared between runs through.
         to_train: whether a classifier is to be trained, which asks for enough images of every class.
+        view: share of the sides that the network's test crop keeps.
 
     Raises:
         UserError: the data cannot be used, with what to do about it.
     """
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or above")
+
+    def first() -> Done:
+        return _prepared(run, data, unlabeled, labels, splits, side_of(resolution, view), seed, hidden_joins_pile, cache)
+
+    ready = load(run.path, current().agree(first).digest)
+    if to_train:
+        checks.check_classes(ready.manifest)
+    return ready
+
+
+def _prepared(
+    run: Run,
+    data: str,
+    unlabeled: str | None,
+    labels: int,
+    splits: Splits,
+    side: int,
+    seed: int,
+    hidden_joins_pile: bool,
+    cache: Path | None,
+) -> Done:
+    """The stage that one process does, with the data to read before it is known whether it was done."""
     manifest = draw_test(read(data), splits, seed)
     pile = read_pile(unlabeled) if unlabeled else None
     if labels:
         manifest, hidden = checks.limit_labels(manifest, labels, seed)
         if len(hidden) and hidden_joins_pile:
             pile = hidden if pile is None else pile.concat(hidden)
-    side = side_of(resolution)
 
     def make(folder: Path) -> dict[str, Any]:
         built = _built(manifest, folder / "labelled", side, cache)
@@ -101,11 +125,7 @@ def prepare(
         return {"side": side}
 
     rows = {"images": _fingerprint(manifest), "pile": _fingerprint(pile)}
-    done = run.stage("data", make, **rows, splits=splits, seed=seed, side=side, check=checks.VERSION)
-    ready = load(run.path, done.digest)
-    if to_train:
-        checks.check_classes(ready.manifest)
-    return ready
+    return run.stage("data", make, **rows, splits=splits, seed=seed, side=side, check=checks.VERSION)
 
 
 def cache_of(text: str) -> Path | None:
@@ -132,9 +152,9 @@ def load(run: Path, checksum: str = "") -> Data:
     )
 
 
-def side_of(resolution: int) -> int:
-    """The short side, in pixels, that images are prepared at for networks of this resolution."""
-    return round(resolution * ROOM)
+def side_of(resolution: int, view: float = 1.0) -> int:
+    """The short side, in pixels, that images are prepared at for networks of this resolution and test crop."""
+    return round(resolution * max(ROOM, 1 / view))
 
 
 def choose_resolution(data: str, accelerated: bool) -> int:

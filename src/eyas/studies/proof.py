@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 Correct = Bool[np.ndarray, " n"]
+Answers = Bool[np.ndarray, "trainings n"]
 
 Z95 = 1.959964
 
@@ -57,3 +58,26 @@ def compare(first: Correct, second: Correct, seed: int = 0, resamples: int = 10_
     low, high = np.percentile(differences, [2.5, 97.5])
     better = ((differences > 0) + 0.5 * (differences == 0)).mean()
     return Comparison(100 * float(gains.mean()), float(low), float(high), float(better), len(gains))
+
+
+def compare_seeds(first: Answers, second: Answers, seed: int = 0, resamples: int = 2_000) -> Comparison:
+    """As `compare`, over several trainings of both: in each resample trainings and images are drawn again.
+
+    So the interval holds for another training on other images. Of two or three trainings it is a rough one.
+    """
+    gains = first.astype(np.float64) - second
+    trainings, images = gains.shape
+    rng = np.random.default_rng(seed)
+    differences = np.empty(resamples)
+    for row in range(resamples):
+        drawn = gains[rng.integers(trainings, size=trainings)].mean(0)
+        differences[row] = 100 * drawn[rng.integers(images, size=images)].mean()
+    low, high = np.percentile(differences, [2.5, 97.5])
+    better = ((differences > 0) + 0.5 * (differences == 0)).mean()
+    return Comparison(100 * float(gains.mean()), float(low), float(high), float(better), images)
+
+
+def accuracy_seeds(correct: Answers, seed: int = 0, resamples: int = 2_000) -> Accuracy:
+    """The mean accuracy of several trainings, with an interval over trainings and images."""
+    found = compare_seeds(correct, np.zeros_like(correct), seed, resamples)
+    return Accuracy(found.difference / 100, found.low / 100, found.high / 100, found.images)

@@ -10,9 +10,9 @@ from eyas.deploy.measure import machine
 from eyas.report.items import Item, Number, Numbers, Section, Table, Text, Tone, Verdict
 from eyas.report.page import Report
 from eyas.run import read_json, write_atomic
-from eyas.studies import report_choices, report_data, report_results
+from eyas.studies import report_choices, report_data, report_labels, report_results
 from eyas.studies.card import card
-from eyas.studies.evidence import NAMES, Checked, Evidence, amount, checked, gather, percent, threads
+from eyas.studies.evidence import Checked, Evidence, amount, checked, gather, name_of, percent, threads
 from eyas.studies.proof import Accuracy
 
 
@@ -37,7 +37,9 @@ def write_audit_report(run: Path) -> Path:
     pile = f" and {len(found.pile):,} unlabelled images" if found.pile is not None else ""
     text = f"{found.data.findings['images']:,} labelled images in {len(found.data.classes)} classes{pile}"
     facts = {"eyas": __version__, "recipe": found.recipe, "findings": found.data.findings}
-    return Report(title(found), text, (report_data.data(found),), (), facts).save(run)
+    facts["labels_checked"] = report_labels.checked_labels(found)
+    sections = (report_data.data(found), report_labels.labels(found))
+    return Report(title(found), text, sections, (), facts).save(run)
 
 
 def title(found: Checked) -> str:
@@ -68,7 +70,7 @@ def sentence(found: Evidence) -> str:
 def headline(found: Evidence) -> tuple[Number, ...]:
     """Accuracy, size, latency, labels."""
     score = found.accuracy
-    what = f"Test accuracy of {found.ships}" if found.ships else f"Test accuracy of the {NAMES[found.final]}"
+    what = f"Test accuracy of {found.ships}" if found.ships else f"Test accuracy of the {name_of(found.final)}"
     numbers = [
         Number(
             what, percent(score.value), f"95 % interval {100 * score.low:.1f} to {percent(score.high)}, {score.images:,} images"
@@ -86,8 +88,10 @@ def sections(found: Evidence) -> tuple[Section, ...]:
     return (
         report_results.accuracies(found),
         *((report_results.files(found),) if found.artifacts else ()),
-        *((report_data.pile(found),) if found.pile is not None else ()),
+        *((report_results.gains(found),) if found.rounds or found.second else ()),
+        *(report_data.piles(found) if found.pile is not None else ()),
         report_data.data(found),
+        report_labels.labels(found),
         *((report_choices.plan(found),) if found.plan else ()),
         report_results.learning(found),
         report_choices.asked(found),
@@ -123,7 +127,9 @@ def facts(found: Evidence) -> dict[str, Any]:
         "test": found.tested,
         "artifacts": found.artifacts,
         "proof": found.proof,
+        "rounds": found.rounds,
         "selection": found.selection,
+        "labels_checked": report_labels.checked_labels(found),
     }
 
 

@@ -12,11 +12,19 @@ NOTE = "Each row begins with a picture as it is evaluated; the others are what t
 
 
 def gallery(
-    examples: Examples, classes: tuple[str, ...], choice: Augment, flips: str, resolution: int, seed: int, pictures: int = 4
+    examples: Examples,
+    classes: tuple[str, ...],
+    choice: Augment,
+    flips: str,
+    resolution: int,
+    seed: int,
+    pictures: int = 4,
+    view: float = 1.0,
 ) -> Gallery:
     """`pictures` of the examples, evenly from all: each as it is, and seven times with the noise that `choice` asks for.
 
-    `flips` is `none`, `horizontal` or `both`, as `Data.mirrors` says. Where images are mixed, they are with each other.
+    `flips` is `none`, `horizontal` or `both`, as `Data.mirrors` says, and `view` the share of the sides that evaluation sees.
+    Where images are mixed, they are with each other.
     """
     rows = np.unique(np.linspace(0, len(examples) - 1, min(pictures, len(examples))).round().astype(np.int64))
     some = Examples(examples.store, examples.positions[rows], examples.targets[rows], examples.labelled)
@@ -25,6 +33,6 @@ def gallery(
     views = [dict(zip(stream.rows(0, step), stream.at(step).images.numpy(), strict=True)) for step in range(ACROSS - 1)]
     for row, position in enumerate(some.positions.tolist()):
         name = classes[int(some.targets[row].argmax())]
-        shown.append((prepare(some.store[position], resolution), f"{name}, as it is"))
+        shown.append((prepare(some.store[position], resolution, view), f"{name}, as it is"))
         shown += [(view[row], name) for view in views]
     return Gallery("Augmented images", tuple(shown), NOTE)

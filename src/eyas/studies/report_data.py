@@ -1,26 +1,30 @@
 """The report's pictures and counts: the data as it was found, and what was taken from the pile."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from eyas.data.store import Store
-from eyas.recipe import SelfTraining, from_dict
 from eyas.report import charts
 from eyas.report.charts import Axis, Rule
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
-from eyas.studies.evidence import Checked, Evidence, percent
-from eyas.studies.label import read_labels
+from eyas.studies.calibrate import TEMPERATURES
+from eyas.studies.evidence import Checked, Evidence, RoundFound, percent
 from eyas.studies.report_copies import near_copies, odd
-from eyas.studies.select import TEMPERATURES, calibrate, select
+from eyas.studies.select import scores, taken_rows
+from eyas.studies.soft_labels import open_labels
 
 SAMPLES = 32  # pictures of the training split
 EXAMPLES = 8  # pictures of each kind from the pile
 LISTED = 20  # rows of a list of files
 CLASSES = 50  # rows of a table by class
 NEARLY_ONE = 1.1  # temperature that changes little
+
+Curve = Sequence[tuple[int | float, int | float]]
 
 REASONS = {
     "unreadable": "cannot be read (quarantined)",
@@ -150,41 +154,48 @@ class Pile:
     margin: Float64[np.ndarray, " n"]
 
 
-def pile(found: Evidence) -> Section:
-    """What was kept from the pile and what was not."""
-    if found.selection is None:
-        return Section(
-            "The pile",
-            (Text("No pseudo-labels were asked for (`self_training.ratio` 0); the pile was used in distillation only."),),
-        )
-    answers = _answers(found)
-    items = [Text(_taken(found)), _histogram(found), _yield(found, answers), *_examples(found, answers)]
-    return Section("What was kept from the pile", tuple(items))
+def piles(found: Evidence) -> tuple[Section, ...]:
+    """What every round kept from the pile and what it did not."""
+    if not found.rounds:
+        text = "No pseudo-labels were asked for (`self_training.ratio` or `rounds` 0, or another method)."
+        return (Section("The pile", (Text(text),)),)
+    return tuple(_kept(found, each) for each in found.rounds)
 
 
-def _answers(found: Evidence) -> Pile:
-    assert found.selection is not None
-    ids, raw = read_labels(found.run / "round-1" / "labels")
-    given = calibrate(raw, found.selection["temperature"])
-    chosen = select(given, found.data.classes, from_dict(SelfTraining, found.recipe["self_training"]))
-    confidence, top = given.max(1), given.argmax(1).astype(np.int64)
-    taken = np.isin(np.arange(len(ids)), chosen.rows)
+def _kept(found: Evidence, each: RoundFound) -> Section:
+    answers = _answers(found, each)
+    items = [
+        Text(_taken(found, each)),
+        _histogram(found, each),
+        *_calibration(each),
+        _yield(each, answers),
+        *_examples(found, answers),
+    ]
+    title = "What was kept from the pile"
+    return Section(title if len(found.rounds) == 1 else f"{title} in round {each.number}", tuple(items))
+
+
+def _answers(found: Evidence, each: RoundFound) -> Pile:
+    folder = found.run / f"round-{each.number}"
+    labels = open_labels(folder / "labels")
+    ids = labels.column("id").to_pylist()
+    known = scores(labels, each.selection["temperature"])
+    confidence, top = known.confidence, known.top.astype(np.int64)
+    taken = np.isin(np.arange(len(ids)), taken_rows(folder / "selection"))
     # A class is cut at its least confident image that was kept: the threshold, or above it where classes are balanced.
     cuts = [
-        confidence[taken & (top == index)].min(initial=1.0) if (taken & (top == index)).any() else found.selection["threshold"]
+        confidence[taken & (top == index)].min(initial=1.0) if (taken & (top == index)).any() else each.selection["threshold"]
         for index in range(len(found.data.classes))
     ]
     return Pile(ids, found.data.classes, confidence, top, taken, confidence.astype(np.float64) - np.array(cuts)[top])
 
 
-def _taken(found: Evidence) -> str:
-    assert found.selection is not None
-    chosen, choice = found.selection, found.recipe["self_training"]
+def _taken(found: Evidence, each: RoundFound) -> str:
+    chosen, choice = each.selection, found.recipe["self_training"]
     at = chosen["temperature"]
     text = (
         f"The teacher answered all {chosen['images']:,} images of the pile, without noise. Its confidence was calibrated on "
-        f"the validation split: temperature {at:.2f}, {_tempered(at)}. {chosen['confident']:,} images reach the threshold of "
-        f"{percent(chosen['threshold'])}."
+        f"the validation split: temperature {at:.2f}, {_tempered(at)}. {limited(chosen, choice)}"
     )
     if not chosen["rows"]:
         return f"{text} None was confident enough, so no student was trained on pseudo-labels."
@@ -192,10 +203,39 @@ def _taken(found: Evidence) -> str:
         f" Balanced to the median class, {chosen['distinct']:,} of them stay and make {chosen['rows']:,} rows, the scarce ones "
         "repeated."
     )
-    fate = (
-        "" if found.proof is None or found.proof["helped"] else " The verdict then dropped the student that learnt from them."
-    )
+    fate = "" if each.helped else " The verdict then dropped the student that learnt from them."
     return f"{text}{balance if choice['balance'] else ''} Their {choice['labels']} labels went into the noised student.{fate}"
+
+
+def _calibration(each: RoundFound) -> list[Item]:
+    """How often the teacher was right where it was so sure, before and after the temperature."""
+    found = each.selection.get("calibration")
+    if not found:
+        return []
+    curves: dict[str, Curve] = {f"{name} the temperature": _reliable(found[name]) for name in ("before", "after")}
+    errors = ", ".join(f"{percent(found[name]['gap'])} {name}" for name in ("before", "after"))
+    note = f"On the validation split. Expected calibration error: {errors}. A calibrated one is as often right as sure."
+    curves["as right as sure"] = [(0.0, 0.0), (1.0, 1.0)]
+    return [charts.lines("Calibration of the teacher", curves, Axis("Confidence", "%"), Axis("Accuracy", "%"), note)]
+
+
+def _reliable(bins: dict[str, Any]) -> list[tuple[float, float]]:
+    pairs = zip(bins["confidence"], bins["accuracy"], strict=True)
+    return [(sure, right) for sure, right in pairs if sure is not None]
+
+
+def limited(chosen: dict[str, Any], choice: dict[str, Any]) -> str:
+    """How many images were confident enough, and near enough to what is known."""
+    wanted = percent(choice["accuracy"])
+    if chosen["threshold"] > 1:
+        return f"There is no confidence at which {wanted} of the validation images are answered rightly, so no image is taken."
+    text = f"{chosen['confident']:,} images reach the threshold of {percent(chosen['threshold'])}"
+    if choice["accuracy"]:
+        text += f", the smallest at which {wanted} of the validation images that are as confident are answered rightly"
+    if choice["outliers"]:
+        share = percent(1 - choice["outliers"])
+        text += f"; {chosen['far']:,} were rejected, as their energy is above that of {share} of the validation images"
+    return " ".join([f"{text}.", *(f"Take care: {alarm}." for alarm in chosen.get("alarms", []))])
 
 
 def _tempered(at: float) -> str:
@@ -208,15 +248,14 @@ def _tempered(at: float) -> str:
     return "above 1 because the teacher was too sure of itself" if at > 1 else "below 1 because the teacher was not sure enough"
 
 
-def _histogram(found: Evidence) -> Item:
-    assert found.selection is not None
-    chosen = found.selection
+def _histogram(found: Evidence, each: RoundFound) -> Item:
+    chosen = each.selection
     edges = chosen["edges"]
     # The largest of k probabilities is 1/k at least, but for the last digit of a float.
     filled = [index for index in range(len(edges) - 1) if chosen["kept"][index] + chosen["dropped"][index]]
     first = min(sum(edge <= 1 / len(found.data.classes) for edge in edges) - 1, *filled)
     counts = {name: chosen[name][first:] for name in ("kept", "dropped")}
-    rule = Rule(chosen["threshold"], f"threshold {100 * chosen['threshold']:.0f} %")
+    rule = Rule(min(chosen["threshold"], 1.0), f"threshold {100 * chosen['threshold']:.0f} %")
     note = "Dropped above the threshold: a class with more images than the median class keeps its most confident ones."
     balanced = note if chosen["confident"] > chosen["distinct"] else ""
     return charts.histogram(
@@ -224,12 +263,11 @@ def _histogram(found: Evidence) -> Item:
     )
 
 
-def _yield(found: Evidence, answers: Pile) -> Table:
-    assert found.selection is not None
+def _yield(each: RoundFound, answers: Pile) -> Table:
     answered = Counter(answers.top.tolist())
     taken = Counter(answers.top[answers.taken].tolist())
     rows: list[tuple[Cell, ...]] = []
-    for index, (name, counts) in enumerate(list(found.selection["classes"].items())[:CLASSES]):
+    for index, (name, counts) in enumerate(list(each.selection["classes"].items())[:CLASSES]):
         rows.append((name, answered[index], counts["confident"], taken[index], counts["rows"]))
     columns = ("class by the teacher", "answered", "confident", "kept", "rows in training")
     return Table(

@@ -7,12 +7,12 @@ import numpy as np
 
 from eyas.arch.parse import parse
 from eyas.deploy.parity import CONTRACTS
-from eyas.recipe import Training, from_dict
+from eyas.recipe import SelfTraining, Training, from_dict
 from eyas.report import charts
 from eyas.report.charts import Axis
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
-from eyas.studies.evidence import NAMES, Evidence, amount, percent, threads
-from eyas.studies.noisy_student import CONFIDENCE
+from eyas.studies.evidence import Evidence, amount, name_of, percent, threads
+from eyas.studies.noisy_student import CONFIDENCE, named
 from eyas.studies.proof import Accuracy, accuracy
 from eyas.studies.report_augment import gallery
 
@@ -24,17 +24,22 @@ CONTROL = (
     "alone. So longer training cannot pass for a gain from the pile."
 )
 
+FIXMATCH = (
+    "A second opinion: FixMatch learns from labels and pile at once, without a teacher; where it is sure of a weakly noised "
+    "image, it learns to answer the strongly noised one alike."
+)
+
 Curve = Sequence[tuple[int | float, int | float]]
 
 
 def accuracies(found: Evidence) -> Section:
     """Every model on the test split, what was taken and why, and what ships class by class."""
-    scores = [(NAMES[name], each["arch"], "network", each["accuracy"]) for name, each in found.tested.items()]
+    scores = [(name_of(name), each["arch"], "network", each["accuracy"]) for name, each in found.tested.items()]
     for target, file in found.artifacts.items():
         scores.append((f"{target} ({outcome(found, target)})", file["arch"], "exported file", file["test"]["accuracy"]))
     rows = tuple((name, arch, str(Accuracy(**score))) for name, arch, _, score in scores)
     dots = [(name, score["value"], score["low"], score["high"], kind) for name, _, kind, score in scores]
-    what = f"{found.ships}, which ships" if found.ships else NAMES[found.final]
+    what = f"{found.ships}, which ships" if found.ships else name_of(found.final)
     items = (
         Text(f"{_honesty(found)}\n\n{chosen(found)}"),
         charts.intervals("Accuracy on the test split", dots, Axis("Accuracy", "%"), "Lines are 95 % intervals."),
@@ -57,20 +62,58 @@ def learning(found: Evidence) -> Section:
     names = [name for name in found.logs if not (name == "fitted" and found.copied)]
     columns = ("network", "learns from", "images a step", "steps", "best step", "validation accuracy")
     items: list[Item] = [
-        *_curves({NAMES[name]: found.logs[name] for name in names}),
+        *_curves({name_of(name): found.logs[name] for name in names}),
         Table("How the networks were trained", columns, tuple(_lesson(found, name) for name in names)),
     ]
-    if "control" in names:
+    if found.proof:
         items.append(Text(CONTROL))
     return Section("How the networks learnt", (*items, _augmented(found)))
 
 
+def gains(found: Evidence) -> Section:
+    """What each round of self-training gave: against its control, which decides, and against its teacher, which goes on."""
+    columns = ("round", "student", "images taken", "confident", "student less control, points", "student less teacher, points")
+    rows: list[tuple[Cell, ...]] = []
+    for each in found.rounds:
+        student = found.tested[named("student", each.number)]["arch"] if each.verdict else None
+        taken, all_of_them = each.selection["distinct"], each.selection["images"]
+        gains = (_points(each.verdict), _points(each.verdict["teacher"])) if each.verdict else (None, None)
+        rows.append((each.number, student, taken, percent(each.selection["confident"] / all_of_them), *gains))
+    asked = len(from_dict(SelfTraining, found.recipe["self_training"]).plan())
+    ended = f" {asked} were asked for; they end when a student is not ahead of its teacher." if asked > len(rows) else ""
+    note = f"On the validation split, with 95 % bootstrap intervals.{ended}"
+    items: list[Item] = [Table("Rounds of self-training", columns, tuple(rows), note)] if rows else []
+    if found.second:
+        items.append(Text(f"{FIXMATCH} It is {_points(found.second)} points ahead of its control on the validation split."))
+    if found.seeds:
+        items.append(_over_seeds(found))
+    return Section("What the pile gave", tuple(items))
+
+
+def _over_seeds(found: Evidence) -> Table:
+    """The mean accuracy of every network that all seeds trained."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, tested in found.seeds["test"].items():
+        both = (found.seeds["validation"][name], tested)
+        means = [str(Accuracy(**{key: value for key, value in each.items() if key != "each"})) for each in both]
+        rows.append((name_of(name), *means, ", ".join(percent(value) for value in tested["each"])))
+    columns = ("network", "validation (95 % interval)", "test (95 % interval)", "test, each seed")
+    note = "Means over seeds; intervals by a bootstrap over trainings and images."
+    return Table(f"Over {found.recipe['seeds']} seeds", columns, tuple(rows), note)
+
+
+def _points(gain: dict[str, Any]) -> str:
+    return f"{gain['difference']:+.1f} ({gain['low']:+.1f} to {gain['high']:+.1f})"
+
+
 def _augmented(found: Evidence) -> Gallery:
     """Training images as the first network of the run saw them."""
-    choice = from_dict(Training, found.recipe["training"]).augment
+    training = from_dict(Training, found.recipe["training"])
+    choice = training.augment
     first = parse(found.tested["teacher" if "teacher" in found.tested else "model"]["arch"])
     examples, flips = found.data.examples("train"), found.data.mirrors(choice.flips)
-    return gallery(examples, found.data.classes, choice, flips, first.resolution, found.recipe["seed"])
+    side, seed = first.resolution, found.recipe["seed"]
+    return gallery(examples, found.data.classes, choice, flips, side, seed, view=training.test_crop)
 
 
 def outcome(found: Evidence, target: str) -> str:
@@ -94,12 +137,13 @@ def _why(found: Evidence, best: str) -> str:
         return "The teacher was taken as the best network: there was no other."
     ahead = f"ahead of the control in {percent(found.proof['share_better'])} of the resamples of the validation images"
     asked = f"{100 * CONFIDENCE:.0f} % are asked for"
-    if best == "student":
-        return f"The noised student was taken as the best network: it is {ahead}, and {asked}."
-    teacher, control = (percent(found.stages[name].result["validation"]) for name in ("teacher", "control"))
+    if best.startswith("student"):
+        return f"The {name_of(best)} was taken as the best network: it is {ahead}, and {asked}."
+    supervised = [name for name in found.stages if name == "teacher" or name.startswith("control")]
+    scores = " and ".join(f"{name_of(name)} ({percent(found.stages[name].result['validation'])})" for name in supervised)
     return (
-        f"The {NAMES[best]} was taken as the best network. The noised student is {ahead}, where {asked}, so it was dropped; of "
-        f"teacher ({teacher} on validation) and control ({control}) the better was kept, the teacher where they are equal."
+        f"The {name_of(best)} was taken as the best network. The noised student is {ahead}, where {asked}, so it was dropped; "
+        f"of {scores}, on validation, the better was kept, the teacher where they are equal."
     )
 
 
@@ -214,15 +258,16 @@ def _means(points: list[tuple[int, float]]) -> list[tuple[float, float]]:
 def _lesson(found: Evidence, name: str) -> tuple[Cell, ...]:
     done, recipe = found.stages[name].result, found.recipe
     batch = recipe["distillation" if name == "fitted" else "training"]["batch"]
-    match name:
-        case "control":
-            source, images = "the labels alone", batch * (1 + recipe["self_training"]["ratio"])
-        case "student":
-            source, images = "labels and pseudo-labels", batch * (1 + recipe["self_training"]["ratio"])
+    who, _, number = name.partition("-")
+    match who:
+        case "control" | "student":
+            ratio = from_dict(SelfTraining, recipe["self_training"]).plan()[int(number or 1) - 1].ratio
+            source = "the labels alone" if who == "control" else "labels and pseudo-labels"
+            images = batch * (1 + ratio)
         case "fitted":
             pile = found.pile is not None
-            source = f"answers of the {NAMES[found.best or 'teacher']} to labelled {'and unlabelled ' * pile}images"
+            source = f"answers of the {name_of(found.best or 'teacher')} to labelled {'and unlabelled ' * pile}images"
             images = batch * (1 + pile)
         case _:
             source, images = "the labels", batch
-    return (NAMES[name], source, images, done["steps"], done["best_step"], percent(done["validation"]))
+    return (name_of(name), source, images, done["steps"], done["best_step"], percent(done["validation"]))

@@ -16,7 +16,8 @@ from eyas.errors import ContractError, UserError
 from eyas.nn.weights import load_network
 from eyas.progress import work
 from eyas.run import Done, Run, write_json
-from eyas.studies.learning import MODEL, confusion, correct
+from eyas.studies.answering import confusion, correct
+from eyas.studies.learning import MODEL
 from eyas.studies.prepare import Data
 from eyas.studies.proof import accuracy
 
@@ -58,12 +59,13 @@ def sound(threads: int) -> None:
 def make(folder: Path, model: Path, target: str, data: Data, budget: Budget, threads: int) -> dict[str, Any]:
     """One artifact: `artifact.json` and the model file, `parity.json`, `latency.json`."""
     network, classes = load_network(model)
-    arch, resolution = str(network.arch), network.arch.resolution
-    calibration = stacked(_spread(data.examples("train"), CALIBRATION), resolution)
-    artifact = export(network, folder, target, arch=arch, classes=classes, resolution=resolution, calibration=calibration)
+    arch, resolution, view = str(network.arch), network.arch.resolution, network.arch.preprocessing.view
+    calibration = stacked(_spread(data.examples("train"), CALIBRATION), resolution, view)
+    facts = {"arch": arch, "classes": classes, "resolution": resolution, "crop": view}
+    artifact = export(network, folder, target, calibration=calibration, **facts)
     validation, test = data.examples("validation"), data.examples("test")
     answer = artifact.predictor()
-    parity = check(reference_of(network), answer, stacked(validation, resolution), validation.targets.argmax(1))
+    parity = check(reference_of(network), answer, stacked(validation, resolution, view), validation.targets.argmax(1))
     latency = measure(artifact, threads)
     spent = cost(network.arch, len(classes))
     reasons = breaches(parity, CONTRACTS[artifact.precision])
@@ -72,9 +74,10 @@ def make(folder: Path, model: Path, target: str, data: Data, budget: Budget, thr
     replace(artifact, status="rejected" if reasons else "accepted").save()
     write_json(folder / "parity.json", parity)
     write_json(folder / "latency.json", {**asdict(latency), "machine": machine()})
-    given = np.concatenate([answer(batch) for batch in np.array_split(stacked(test, resolution), -(-len(test) // 32))])
+    given = np.concatenate([answer(batch) for batch in np.array_split(stacked(test, resolution, view), -(-len(test) // 32))])
     return {
         "arch": arch,
+        "crop": view,
         "target": target,
         "precision": artifact.precision,
         "bytes": artifact.bytes,

@@ -12,9 +12,12 @@ from eyas.nn.published import find, installed
 from eyas.progress import say
 from eyas.recipe import Splits, Training
 from eyas.run import Run, write_json
-from eyas.studies.learning import Start, start, supervised, test_of
+from eyas.studies.answering import test_of
+from eyas.studies.batch_size import settled
+from eyas.studies.learning import Start, start, supervised
 from eyas.studies.prepare import cache_of, choose_resolution, prepare
 from eyas.studies.proof import Accuracy
+from eyas.studies.suspects import check_held_out
 
 SMALL, STRIDE = 64, 8  # pixels of a small image, and the output stride that it gets
 
@@ -59,10 +62,12 @@ def train(
     begin = choose_start(arch, weights, source)
     value = begin.arch
     with Run.open(out) as run:
-        ready = prepare(run, source, None, labels, splits, value.resolution, seed, False, cache_of(cache_dir))
+        cache, view = cache_of(cache_dir), training.test_crop
+        ready = prepare(run, source, None, labels, splits, value.resolution, seed, False, cache, view=view)
         asked = {"study": "train", "data": source, "arch": str(value), "weights": weights, "labels": labels, "seed": seed}
         write_json(run.path / "recipe.json", {**asked, "training": training, "splits": splits})
-        trained = run.stage(
+        training = settled(run, "batch", begin, ready, training)
+        trained = run.joint_stage(
             "model",
             lambda folder: supervised(folder, "training", begin, ready, training, seed),
             start=begin.facts,
@@ -70,7 +75,10 @@ def train(
             training=training,
             seed=seed,
         )
-        tested = run.stage("test", lambda _: test_of({"model": trained.folder}, ready), model=trained.digest, data=ready.digest)
+        tested = run.joint_stage(
+            "test", lambda _: test_of({"model": trained.folder}, ready), model=trained.digest, data=ready.digest
+        )
+        check_held_out(run, trained, ready)
     return Trained(Path(out), str(value), Accuracy(**tested.result["model"]["accuracy"]))
 
 

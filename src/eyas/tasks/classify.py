@@ -1,6 +1,7 @@
 """One label an image, learned from hard labels, soft ones, or both in one batch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,11 +19,14 @@ class Classify:
         classes: their names, in the order of the answer.
         smoothing: label smoothing, on labelled images only: a teacher's labels are soft already.
         weights: of each class in the loss of labelled images; none weighs all alike. A pile is balanced when it is chosen.
+        weighting: of labelled and pseudo-labelled images in one batch: by their number (`images`), or one source as much as
+            the other (`sources`).
     """
 
     classes: tuple[str, ...]
     smoothing: float = 0.0
     weights: tuple[float, ...] = ()
+    weighting: Literal["images", "sources"] = "images"
 
     def head(self, channels: int) -> nn.Module:
         """A linear layer, [n, channels] to logits [n, k]."""
@@ -33,18 +37,20 @@ class Classify:
         return model(batch.images)
 
     def loss(self, out: Float[Tensor, "n k"], batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy to the targets, averaged over the concatenated batch.
+        """Cross-entropy to the targets, averaged over the concatenated batch, or the sum of the sources' averages.
 
-        So do the text and the code of Noisy Student, weighting each source by its images; Algorithm 1 prints equal weights.
+        The former is in the text and the code of Noisy Student, the latter is its Algorithm 1.
         """
         smooth = self.smoothing * batch.labelled[:, None]
         targets = batch.targets * (1 - smooth) + smooth / len(self.classes)
         if self.weights:
             weights = torch.tensor(self.weights, device=targets.device)
             targets = torch.where(batch.labelled[:, None], targets * weights, targets)
-        each = -(targets * functional.log_softmax(out.float(), dim=1)).sum(1) / len(out)
-        terms = {"labelled": each[batch.labelled].sum(), "pseudo": each[~batch.labelled].sum()}
-        return {name: term for name, term in terms.items() if (batch.labelled == (name == "labelled")).any()}
+        each = -(targets * functional.log_softmax(out.float(), dim=1)).sum(1)
+        rows = {"labelled": batch.labelled, "pseudo": ~batch.labelled}
+        counts = {name: int(row.sum()) for name, row in rows.items()}
+        whole = {name: len(out) if self.weighting == "images" else count for name, count in counts.items()}
+        return {name: each[rows[name]].sum() / whole[name] for name, count in counts.items() if count}
 
     def decode(self, out: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
         """Logits to probabilities."""

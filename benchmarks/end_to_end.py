@@ -1,0 +1,129 @@
+"""A whole training from a folder of JPEG files, ours against timm's pieces as its train.py uses them, in wall time.
+
+    python benchmarks/end_to_end.py [--json] [--out benchmarks/results] [--images 5000] [--epochs 3] [--pairs 3]
+
+Both are processes of their own, started with nothing prepared: imports, reading, training, an evaluation of the averaged
+weights on the validation split after each epoch, the best weights written. Same files (500x375), same network
+(MobileNetV1 at 128 pixels), same epochs, batch 32, AdamW, two RandAugment operations of magnitude 5. Ours is `eyas train`,
+which also splits off and answers a test split of `--splits.test` of the images, looks for copies between splits and keeps
+checkpoints; timm's trains on as many images and evaluates on as many. Of timm's worker counts (0, 1, 2, 4) the one that is
+fastest in a training of one epoch is taken. Runs are made in turn; the ratio is timm's seconds over ours.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import timm
+from data import photographs
+
+from eyas.deploy.measure import machine
+from eyas.run import write_json
+
+ARCH, MODEL, SIDE = "mobilenet_v1@128", "mobilenetv1_100", 128
+BATCH = 32
+VALIDATION, TEST = 0.2, 0.1
+WORKERS = (0, 1, 2, 4)
+HERE = Path(__file__).parent
+
+
+def seconds(command: list[str], scratch: Path) -> float:
+    """Wall time of a process that must succeed, with an empty cache of its own."""
+    cache = scratch / "cache"
+    begun = time.perf_counter()
+    done = subprocess.run(command, env={**os.environ, "XDG_CACHE_HOME": str(cache)}, capture_output=True, text=True)
+    taken = time.perf_counter() - begun
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    shutil.rmtree(cache, ignore_errors=True)
+    return taken
+
+
+def eyas_run(folder: Path, scratch: Path, images: int, epochs: int) -> float:
+    training = round(images * (1 - TEST) * (1 - VALIDATION))
+    steps = max(1, training * epochs // BATCH)
+    out = scratch / "run"
+    told = {"epochs": epochs, "min_steps": 1, "batch": BATCH, "evaluate_every": max(1, steps // epochs)}
+    options = [word for name, value in told.items() for word in (f"--training.{name}", str(value))]
+    shares = ["--splits.validation", str(VALIDATION), "--splits.test", str(TEST)]
+    command = [sys.executable, "-m", "eyas", "train", str(folder), "--arch", ARCH, "--weights", "none", "--out", str(out)]
+    taken = seconds([*command, *options, *shares], scratch)
+    shutil.rmtree(out)
+    return taken
+
+
+def timm_run(folder: Path, scratch: Path, epochs: int, workers: int) -> float:
+    out = scratch / "timm-run"
+    out.mkdir()
+    told = {"model": MODEL, "side": SIDE, "epochs": epochs, "workers": workers, "batch": BATCH, "out": out}
+    options = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    taken = seconds([sys.executable, str(HERE / "timm_train.py"), str(folder), *options], scratch)
+    shutil.rmtree(out)
+    return taken
+
+
+def split(folder: Path, to: Path) -> Path:
+    """The same files as links, in the folders that timm looks for, in the shares that ours has."""
+    for kind in sorted(folder.iterdir()):
+        files = sorted(kind.iterdir())
+        rest = files[: round(len(files) * (1 - TEST))]
+        held = round(len(rest) * VALIDATION)
+        for name, of in (("validation", rest[:held]), ("train", rest[held:])):
+            (to / name / kind.name).mkdir(parents=True)
+            for file in of:
+                os.link(file, to / name / kind.name / file.name)
+    return to
+
+
+def compare(images: int, epochs: int, pairs: int) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as place:
+        scratch = Path(place)
+        folder = photographs(scratch / "images", images, 375, 500)
+        theirs = split(folder, scratch / "split")
+        workers = min(WORKERS, key=lambda count: timm_run(theirs, scratch, 1, count))
+        sides: list[Callable[[], float]] = [
+            lambda: eyas_run(folder, scratch, images, epochs),
+            lambda: timm_run(theirs, scratch, epochs, workers),
+        ]
+        times = np.array([[side() for side in sides] for _ in range(pairs)])
+    ratios = times[:, 1] / times[:, 0]
+    return {
+        "case": f"{images} images, {epochs} epochs",
+        "peer": f"timm {timm.__version__} {MODEL}, {workers} workers",
+        "peer_value": round(float(np.median(times[:, 1])), 1),
+        "eyas_value": round(float(np.median(times[:, 0])), 1),
+        "unit": "s",
+        "ratio": round(float(np.median(ratios)), 3),
+        "low": round(float(ratios.min()), 3),
+        "high": round(float(ratios.max()), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--out", type=Path, help="folder to keep the result in")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=3)
+    given = parser.parse_args()
+    found = compare(given.images, given.epochs, given.pairs)
+    sides = f"{found['eyas_value']} s; {found['peer']}: {found['peer_value']} s"
+    text = f"{found['case']}: {found['ratio']}x ({found['low']} to {found['high']}), {sides}"
+    print(json.dumps(found) if given.json else text)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_json(given.out / "end_to_end.json", {"date": str(date.today()), "machine": machine(), "rows": [found]})
+
+
+if __name__ == "__main__":
+    main()

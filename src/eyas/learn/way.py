@@ -1,0 +1,238 @@
+"""The way in which a step is computed: precision, compilation and threads, chosen by measuring."""
+
+import copy
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import torch
+
+from eyas.arch.cost import cost
+from eyas.data.cache import user_cache
+from eyas.errors import UserError, first_line
+from eyas.learn.device import Device
+from eyas.nn.build import Network
+from eyas.progress import say
+from eyas.recipe import Training, from_dict
+from eyas.run import digest, write_json
+
+Precision = Literal["float32", "bfloat16"]
+
+REPAID = 1e12  # multiply-adds of a run from which on two seconds of measuring are little: a minute at 100 GFLOP/s
+SECONDS = 2.0  # for measuring
+STEP = 2e9  # multiply-adds forward of a measured step, about; and
+FEWEST = 8  # images in it, or the batch where that is smaller
+FASTER = 1.1  # what is not faster by this much is not worth leaving float32 for
+LONG = 1800.0  # seconds of a run from which on it may repay compiling: that takes 1 to 2 minutes and gains about a tenth
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the steps of a run are computed. A run that goes on in the same way, on the same machine, is exact.
+
+    Attributes:
+        precision: of matrix work; weights and losses are float32 in any.
+        compiled: whether torch compiles the network.
+        threads: that compute; sums depend on them in their last bits.
+    """
+
+    precision: Precision
+    compiled: bool
+    threads: int
+
+    def device(self, device: Device) -> Device:
+        """`device` in this precision."""
+        return replace(device, bfloat16=self.precision == "bfloat16")
+
+    def apply(self, network: Network, device: Device) -> None:
+        """Have `network` and this process compute in this way; compiling happens at the first step."""
+        if self.threads != torch.get_num_threads():
+            torch.set_num_threads(self.threads)
+        if not self.compiled:
+            return
+        if trouble := _no_compiler(device):
+            say(f"the network is not compiled, as this machine cannot ({trouble}); results may differ in their last digits")
+        else:
+            _compile(network, device)
+
+
+def read(facts: dict[str, object]) -> Way:
+    """A way from the JSON that `eyas.run.plain` makes of it.
+
+    Raises:
+        UserError: it is none.
+    """
+    return from_dict(Way, facts)
+
+
+def choose_way(network: Network, training: Training, batch: int, steps: int, device: Device, cache: Path | None = None) -> Way:
+    """The fastest way to take `steps` steps of `batch` images, as far as the recipe leaves it open.
+
+    A short run is not worth measuring for: it takes the precision of `device`. What was measured is kept in `cache`
+    (the user's folder unless given), for this machine, version of torch, network and batch.
+
+    Args:
+        network: what is trained, on `device`; it is not changed.
+        training: with `precision` and `compile` possibly given.
+        batch: images that go through the network at a time.
+        steps: of the run.
+        device: where.
+        cache: folder for measurements.
+    """
+    way = Way("bfloat16" if device.bfloat16 else "float32", training.compile == "on", torch.get_num_threads())
+    if training.precision != "auto":
+        way = replace(way, precision=training.precision)
+    open_precision = training.precision == "auto" and device.name == "cpu"
+    if steps * batch * cost(network.arch).madds < REPAID or not (open_precision or training.compile == "auto"):
+        return way
+    file = (cache or user_cache()) / "ways" / f"{_key(network, batch, device)}.json"
+    measured = _kept(file) or _measure(network, batch, device)
+    if open_precision:
+        way = replace(way, precision=measured.precision)
+    if training.compile == "auto":
+        expected = steps * batch * measured.seconds(way.precision)
+        if expected > LONG and measured.compiling is None:
+            measured = _measure_compiling(measured, network, batch, way.device(device))
+        way = replace(way, compiled=measured.repays(expected))
+    _keep(file, measured)
+    say(f"steps are computed in {way.precision}{', compiled' if way.compiled else ''}")
+    return way
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a network on a machine.
+
+    Attributes:
+        float32: seconds an image, forward and backward.
+        bfloat16: the same.
+        faster: how many times faster bfloat16 is (median of pairs).
+        compiling: seconds that compiling took; `None` where it was not tried.
+        gain: how many times faster the compiled network is; 1 where it could not be compiled.
+    """
+
+    float32: float
+    bfloat16: float
+    faster: float
+    compiling: float | None = None
+    gain: float = 1.0
+
+    @property
+    def precision(self) -> Precision:
+        """The faster one; float32 where it is close."""
+        return "bfloat16" if self.faster >= FASTER else "float32"
+
+    def seconds(self, precision: Precision) -> float:
+        """Of one image."""
+        return self.bfloat16 if precision == "bfloat16" else self.float32
+
+    def repays(self, expected: float) -> bool:
+        """Whether a run of `expected` seconds ends earlier when the network is compiled."""
+        return self.compiling is not None and expected * (1 - 1 / self.gain) > self.compiling
+
+
+def _measure(network: Network, batch: int, device: Device) -> Measured:
+    """Both precisions in turn, for about two seconds, on a copy of the network."""
+    trial = copy.deepcopy(network).train()
+    fitting = max(FEWEST, round(STEP / cost(network.arch).madds))
+    images = _images(network, min(batch, fitting), device)
+    plain, half = (_step(trial, images, replace(device, bfloat16=bfloat16)) for bfloat16 in (False, True))
+    pairs = _pairs(plain, half, device)
+    each = [median(times) / len(images) for times in zip(*pairs, strict=True)]
+    return Measured(each[0], each[1], median(first / second for first, second in pairs))
+
+
+def _measure_compiling(measured: Measured, network: Network, batch: int, device: Device) -> Measured:
+    """How long compiling takes and what it gains, at the batch of the run: another one would be compiled anew."""
+    if trouble := _no_compiler(device):
+        say(f"the network is not compiled: {trouble}")
+        return replace(measured, compiling=0.0)
+    plain, trial = copy.deepcopy(network).train(), copy.deepcopy(network).train()
+    images = _images(network, batch, device)
+    _compile(trial, device)
+    step = _step(trial, images, device)
+    try:
+        compiling = _timed(step, device)
+        pairs = _pairs(_step(plain, images, device), step, device)
+    except Exception as error:  # whatever a compiler raises: the plain way is always there
+        say(f"the network is not compiled: {first_line(error)}")
+        return replace(measured, compiling=0.0)
+    return replace(measured, compiling=compiling, gain=median(first / second for first, second in pairs))
+
+
+def _compile(network: Network, device: Device) -> None:
+    """Compiled for one shape of batches; on an accelerator as CUDA graphs."""
+    network.compile(dynamic=False, mode="reduce-overhead" if device.name == "cuda" else "default")
+
+
+def _no_compiler(device: Device) -> str:
+    """Why nothing can be compiled on this machine; empty where it can."""
+
+    def tiny(x: torch.Tensor) -> torch.Tensor:
+        return x.sin() + 1
+
+    try:
+        torch.compile(tiny, dynamic=False)(torch.zeros(8, device=device.name))
+    except Exception as error:  # no compiler, one that fails, a system that torch does not compile on
+        return first_line(error)
+    return ""
+
+
+def _images(network: Network, count: int, device: Device) -> torch.Tensor:
+    side = network.arch.resolution
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator).to(device.name)
+
+
+def _step(network: Network, images: torch.Tensor, device: Device) -> Callable[[], None]:
+    def step() -> None:
+        with device.autocast():
+            out = network(images)
+        out.float().logsumexp(1).mean().backward()
+        network.zero_grad()
+
+    return step
+
+
+def _pairs(first: Callable[[], None], second: Callable[[], None], device: Device) -> list[tuple[float, float]]:
+    """Times in turn, after one of each that does not count; two pairs at least."""
+    first()
+    second()
+    begun, found = time.perf_counter(), []
+    while len(found) < 2 or time.perf_counter() - begun < SECONDS:
+        found.append((_timed(first, device), _timed(second, device)))
+    return found
+
+
+def _timed(step: Callable[[], None], device: Device) -> float:
+    begun = time.perf_counter()
+    step()
+    if device.name == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def _key(network: Network, batch: int, device: Device) -> str:
+    """All that a measurement depends on."""
+    of = torch.cuda.get_device_name() if device.name == "cuda" else torch.backends.cpu.get_cpu_capability()
+    machine = (platform.node(), platform.machine(), os.cpu_count(), of, torch.get_num_threads(), torch.__version__)
+    return digest([machine, repr(network.arch), batch])
+
+
+def _kept(file: Path) -> Measured | None:
+    with suppress(OSError, ValueError, TypeError, UserError):  # none yet, or a damaged one
+        return from_dict(Measured, json.loads(file.read_bytes()))
+    return None
+
+
+def _keep(file: Path, measured: Measured) -> None:
+    with suppress(OSError, UserError):  # a cache that cannot be written costs two seconds each time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(measured))

@@ -1,0 +1,220 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from eyas.arch.parse import parse
+from eyas.errors import UserError
+from eyas.learn import way
+from eyas.learn.device import Device
+from eyas.learn.way import Measured, Way, choose_way, read
+from eyas.nn.build import Network, build
+from eyas.progress import listening
+from eyas.recipe import Training
+from eyas.run import plain
+
+CPU = Device("cpu", False)
+SHORT, LONG, VERY_LONG = 10, 10**6, 10**9  # steps of 32 images
+HALF = Measured(float32=2e-4, bfloat16=1e-4, faster=2.0)
+
+
+def tiny() -> Network:
+    arch = parse("mobilenet_v1x0.125@32")
+    return build(arch, nn.Linear(arch.features, 3), dropout=0.2)
+
+
+class Heard:
+    def __init__(self):
+        self.said = []
+
+    def begin(self, label, total): ...
+    def advance(self, label, done, note): ...
+    def end(self, label): ...
+    def say(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What `_measure` is to find, and how often it was asked."""
+    asked = []
+    monkeypatch.setattr(way, "_measure", lambda *_: asked.append(1) or HALF)
+    return asked
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_a_short_run_measures_nothing_and_takes_what_the_device_is_known_for(measured, tmp_path, bfloat16):
+    found = choose_way(tiny(), Training(), 32, SHORT, Device("cpu", bfloat16), tmp_path)
+    assert found == Way("bfloat16" if bfloat16 else "float32", False, torch.get_num_threads())
+    assert not measured
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_long_run_takes_what_was_measured_once(measured, tmp_path):
+    for _ in range(2):
+        assert choose_way(tiny(), Training(compile="off"), 32, LONG, CPU, tmp_path).precision == "bfloat16"
+    assert len(measured) == 1
+
+
+def test_another_batch_or_network_is_measured_itself(measured, tmp_path):
+    other = parse("mobilenet_v1x0.125@64")
+    choose_way(tiny(), Training(compile="off"), 32, LONG, CPU, tmp_path)
+    choose_way(tiny(), Training(compile="off"), 64, LONG, CPU, tmp_path)
+    choose_way(build(other, nn.Linear(other.features, 3)), Training(compile="off"), 32, LONG, CPU, tmp_path)
+    assert len(measured) == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"float32": "fast"}', "[]"])
+def test_a_damaged_measurement_is_taken_again(measured, tmp_path, text):
+    choose_way(tiny(), Training(compile="off"), 32, LONG, CPU, tmp_path)
+    (file,) = (tmp_path / "ways").iterdir()
+    file.write_text(text)
+    assert choose_way(tiny(), Training(compile="off"), 32, LONG, CPU, tmp_path).precision == "bfloat16"
+    assert len(measured) == 2
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_cache_that_cannot_be_written_costs_no_run(tmp_path):
+    (tmp_path / "ways").write_text("a file where a folder belongs")
+    assert choose_way(tiny(), Training(compile="off"), 32, LONG, CPU, tmp_path).precision == "bfloat16"
+
+
+def test_the_recipe_decides_where_it_says(measured, tmp_path):
+    asked = Training(precision="float32", compile="on")
+    assert choose_way(tiny(), asked, 32, VERY_LONG, CPU, tmp_path) == Way("float32", True, torch.get_num_threads())
+    assert not measured
+
+
+def test_an_accelerator_keeps_its_precision(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(way, "_measure", lambda *_: replace(HALF, faster=0.5))
+    assert choose_way(tiny(), Training(), 32, LONG // 10, Device("cuda", True), tmp_path).precision == "bfloat16"
+
+
+@pytest.mark.parametrize(("faster", "expected"), [(0.5, "float32"), (1.05, "float32"), (1.2, "bfloat16")])
+def test_float32_is_left_only_for_what_is_clearly_faster(faster, expected):
+    assert replace(HALF, faster=faster).precision == expected
+
+
+@pytest.mark.usefixtures("measured")
+class TestCompiling:
+    def test_is_tried_only_for_a_run_that_may_repay_it(self, tmp_path, monkeypatch):
+        tried = []
+        found = replace(HALF, compiling=100.0, gain=1.25)
+        monkeypatch.setattr(way, "_measure_compiling", lambda *_: tried.append(1) or found)
+        assert not choose_way(tiny(), Training(), 32, LONG // 10, CPU, tmp_path).compiled  # 320 s
+        assert not tried
+        assert choose_way(tiny(), Training(), 32, LONG, CPU, tmp_path).compiled  # 3,200 s
+        assert choose_way(tiny(), Training(), 32, LONG, CPU, tmp_path).compiled
+        assert len(tried) == 1
+
+    def test_repays_when_it_saves_more_than_it_takes(self):
+        found = replace(HALF, compiling=100.0, gain=1.25)
+        assert not found.repays(499)
+        assert found.repays(501)
+        assert not HALF.repays(1e9)
+
+    @pytest.mark.parametrize("where", ["no compiler", "fails"])
+    def test_where_it_cannot_be_done_the_run_goes_on_without(self, tmp_path, monkeypatch, where):
+        def fail(*_):
+            raise RuntimeError("g++ is not there\nand a long trace")
+
+        monkeypatch.setattr(way, "_no_compiler", lambda _: "no compiler" if where == "no compiler" else "")
+        monkeypatch.setattr(way, "_timed", fail)
+        heard = Heard()
+        with listening(heard):
+            assert not choose_way(tiny(), Training(), 32, LONG, CPU, tmp_path).compiled
+        assert heard.said[0] == "the network is not compiled: " + (
+            "no compiler" if where == "no compiler" else "g++ is not there"
+        )
+        kept = json.loads(next((tmp_path / "ways").iterdir()).read_text())
+        assert kept["compiling"] == 0
+
+    def test_a_run_that_was_begun_compiled_says_when_it_goes_on_without(self, monkeypatch):
+        monkeypatch.setattr(way, "_no_compiler", lambda _: "no g++")
+        network, heard = tiny(), Heard()
+        with listening(heard):
+            Way("float32", True, torch.get_num_threads()).apply(network, CPU)
+        assert network._compiled_call_impl is None
+        assert "no g++" in heard.said[0]
+
+    def test_happens_where_the_way_says_so(self, monkeypatch):
+        monkeypatch.setattr(way, "_no_compiler", lambda _: "")
+        for compiled in (False, True):
+            network = tiny()
+            names = list(network.state_dict())
+            Way("float32", compiled, torch.get_num_threads()).apply(network, CPU)
+            assert (network._compiled_call_impl is not None) == compiled
+            assert list(network.state_dict()) == names
+
+
+def test_measuring_changes_nothing(monkeypatch):
+    monkeypatch.setattr(way, "SECONDS", 0.0)
+    network = tiny()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    found = way._measure(network, 4, CPU)
+    assert min(found.float32, found.bfloat16, found.faster) > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_threads_are_those_of_the_way():
+    threads = torch.get_num_threads()
+    try:
+        Way("float32", False, threads + 1).apply(tiny(), CPU)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_way_is_kept_as_json():
+    found = Way("bfloat16", True, 4)
+    assert read(json.loads(json.dumps(plain(found)))) == found
+    with pytest.raises(UserError, match="precision"):
+        read({"precision": "float8", "compiled": False, "threads": 1})
+
+
+def test_a_device_gets_the_precision():
+    assert Way("bfloat16", False, 1).device(CPU) == Device("cpu", True)
+    assert Way("float32", False, 1).device(Device("cuda", True)) == Device("cuda", False)
+
+
+COMPILED = """
+import warnings
+from dataclasses import replace
+import torch
+from torch import nn
+from eyas.arch.parse import parse
+from eyas.learn.device import Device
+from eyas.learn.way import Way
+from eyas.nn.build import build
+
+warnings.simplefilter("error")
+cpu = Device("cpu", False)
+images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+whole = parse("mobilenet_v1x0.125@32")
+arch = replace(whole, stages=whole.stages[:3])
+plain, compiled = (build(arch, nn.Linear(arch.features, 3)).train() for _ in range(2))
+Way("float32", True, 1).apply(compiled, cpu)
+print("compiled" if compiled._compiled_call_impl else "no compiler")
+with torch._dynamo.config.patch(error_on_recompile=True):
+    for _ in range(2):
+        for network in (plain, compiled):
+            network.zero_grad()
+            network(images).float().logsumexp(1).mean().backward()
+ours, theirs = (torch.cat([each.grad.flatten() for each in network.parameters()]) for network in (compiled, plain))
+assert (ours - theirs).norm() < 0.01 * theirs.norm(), (ours - theirs).norm() / theirs.norm()
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same():
+    """In a process of its own: the checks of types at test time cannot be compiled. Warnings and recompiling are errors."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if "no compiler" in done.stdout:
+        pytest.skip("this machine has no compiler")
