@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from eyas.recipe import SelfTraining
-from eyas.studies.report_data import limited
+from eyas.studies.report_pile import limited
 
 CHOSEN = {"confident": 1200, "threshold": 0.6, "far": 0}
 

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
 from eyas.data.sampling import epoch
 from eyas.data.store import Store
+from eyas.data.workers import workers
 from eyas.errors import UserError
 from eyas.recipe import Augment
 from eyas.team import Team, current
@@ -140,7 +140,9 @@ class Stream:
 
         An accelerator takes cropped images as they are from pinned memory, and changes them itself.
         """
-        with ThreadPoolExecutor(threads) as pool:
+        if start >= stop:
+            return
+        with workers(min(threads, stop - start)) as pool:
             make = self.at if device == "cpu" else self._pinned
             waiting = deque(pool.submit(make, step) for step in range(start, min(start + AHEAD, stop)))
             for step in range(start, stop):

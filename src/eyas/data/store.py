@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ from eyas.data.decode import Pixels, Refusal, decode, size
 from eyas.data.manifest import Manifest
 from eyas.data.quality import SIDE, THUMBNAIL, look
 from eyas.data.resize import shrink
+from eyas.data.workers import workers
 from eyas.errors import UserError
 from eyas.progress import work
 from eyas.run import write_atomic
@@ -238,17 +239,17 @@ def _fill(file: IO[bytes], manifest: Manifest, side: int, threads: int, as_jpeg:
 
 def _in_order(sources: Iterable[str], side: int, threads: int, as_jpeg: bool) -> Generator[_Prepared | Refusal]:
     """Results in the order of the sources; at most four a thread are waiting to be written."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[_Prepared | Refusal]] = deque()
-    try:
-        for source in sources:
-            waiting.append(pool.submit(_prepare, source, side, as_jpeg))
-            if len(waiting) >= 4 * threads:
+    with workers(threads) as pool:
+        try:
+            for source in sources:
+                waiting.append(pool.submit(_prepare, source, side, as_jpeg))
+                if len(waiting) >= 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _prepare(source: str, side: int, as_jpeg: bool) -> _Prepared | Refusal:

@@ -40,9 +40,11 @@ class Step:
 def train(state: State, task: Task, batches: Iterable[Batch], recipe: Training, steps: int, device: Device) -> Iterator[Step]:
     """Train `state` on `batches`, which begin at `state.step`, as a run of `steps` in all."""
     parameters = list(state.model.parameters())
+    state.model.eval()
     for batch in batches:
         batch = batch.to(device.name)
-        training_mode(state.model, recipe)
+        if not state.model.training:  # at the beginning, and when it was looked at in between
+            training_mode(state.model, recipe)
         # For dropout and stochastic depth, which every process of a team draws for its own images.
         torch.manual_seed((state.seed * 1_000_003 + state.step) * current().size + current().rank)
         losses = average(state.model, _gradients(state, task, batch, recipe, device))

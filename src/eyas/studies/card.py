@@ -5,7 +5,8 @@ from eyas.arch.parse import parse
 from eyas.deploy.target import TARGETS
 from eyas.report import markdown
 from eyas.report.items import Cell, Item, Section, Table, Text
-from eyas.studies.evidence import Evidence, amount, name_of, percent, threads
+from eyas.studies.evidence import Evidence, amount, percent, threads
+from eyas.studies.networks import name_of
 from eyas.studies.proof import Accuracy
 
 USE = """## How to use it

@@ -10,63 +10,20 @@ from eyas.arch.budget import Budget, show
 from eyas.data.manifest import Manifest
 from eyas.deploy.target import DEVICE_TARGETS
 from eyas.errors import UserError
-from eyas.recipe import SelfTraining, from_dict
 from eyas.report.items import Tone
 from eyas.run import ATTIC, INPUTS, MARK, Done, Run, read_json
 from eyas.studies.learning import LOG
 from eyas.studies.log import read_log
-from eyas.studies.noisy_student import CONFIDENCE, named
+from eyas.studies.networks import RoundFound, folder_of, rounds_found, second_found
+from eyas.studies.noisy_student import CONFIDENCE
 from eyas.studies.prepare import Data, load
 from eyas.studies.proof import Accuracy
 from eyas.studies.ship import shipped
 
-# Where the networks of a run lie, and what a reader knows them as; those of a round: `control`, `control-2`, ...
-FOLDERS = {
-    "teacher": "teacher",
-    "fixmatch": "fixmatch/student",
-    "fixmatch-control": "fixmatch/control",
-    "fitted": "student",
-    "model": "model",
-}
-NAMES = {
-    "teacher": "teacher",
-    "control": "supervised control",
-    "student": "noised student",
-    "fixmatch": "FixMatch",
-    "fixmatch-control": "supervised control of FixMatch",
-    "fitted": "fitted student",
-    "model": "trained network",
-}
 NEEDED = {
     "fit": ("data/stage.json", "plan/stage.json", "teacher/stage.json", "student/stage.json", "test/stage.json", "result.json"),
     "train": ("data/stage.json", "model/stage.json", "test/stage.json"),
 }
-
-
-def folder_of(name: str) -> str:
-    """Where a network lies in its run."""
-    who, _, number = name.partition("-")
-    return FOLDERS.get(name, f"round-{number or 1}/{who}")
-
-
-def name_of(name: str) -> str:
-    """What a reader knows a network as."""
-    who, _, number = name.partition("-")
-    return NAMES.get(name) or f"{NAMES[who]} of round {number}"
-
-
-@dataclass(frozen=True)
-class RoundFound:
-    """What a round of self-training left: the selection, and the verdict unless nothing was confident enough."""
-
-    number: int
-    selection: dict[str, Any]
-    verdict: dict[str, Any] | None
-
-    @property
-    def helped(self) -> bool:
-        """Whether its student was proven to be better than the control."""
-        return bool(self.verdict and self.verdict["helped"])
 
 
 @dataclass(frozen=True)
@@ -224,8 +181,8 @@ def gather(run: Path) -> Evidence:
         budgets={target: _limits(done) for target, done in made.items()},
         ships=_ships(made, plan["chosen"]["target"] if plan else ""),
         plan=plan,
-        rounds=_rounds(opened, tested, pooled) if fitted and data.pile is not None and len(data.pile) else (),
-        second=_second(opened, pooled) if "fixmatch" in tested else None,
+        rounds=rounds_found(opened, tested, pooled) if fitted and data.pile is not None and len(data.pile) else (),
+        second=second_found(opened, pooled) if "fixmatch" in tested else None,
         seeds={"validation": pooled["accuracy"], "test": opened.done("seeds/test").result} if pooled else {},
         verdict=read_json(run / "result.json")["verdict"] if fitted else None,
         best=_best(stages) if fitted else None,
@@ -292,28 +249,6 @@ def _artifacts(opened: Run, final: Done) -> dict[str, Done]:
     names = [mark.parent.name for mark in marks if mark.parent.name in DEVICE_TARGETS]
     done = {name: opened.done(f"artifacts/{name}") for name in names}
     return {target: each for target, each in done.items() if _inputs(each.folder)["student"] == final.digest}
-
-
-def _second(opened: Run, pooled: dict[str, Any]) -> dict[str, Any]:
-    return (pooled["second"] if pooled else None) or opened.done("fixmatch/verdict").result
-
-
-def _rounds(opened: Run, tested: dict[str, Any], pooled: dict[str, Any]) -> tuple[RoundFound, ...]:
-    """The rounds of this recipe: those with a tested student, and a last one that found nothing to learn from."""
-    found: list[RoundFound] = []
-    planned = from_dict(SelfTraining, read_json(opened.path / "recipe.json")["self_training"]).plan()
-    for number in range(1, len(planned) + 1):
-        taught = named("student", number) in tested
-        if not taught and not (opened.path / f"round-{number}" / "selection" / MARK).exists():
-            break
-        selection = opened.done(f"round-{number}/selection").result
-        if taught or not selection["rows"]:
-            verdict = opened.done(f"round-{number}/verdict").result if taught else None
-            verdict = (pooled["rounds"][number - 1] if pooled else None) or verdict
-            found.append(RoundFound(number, selection, verdict))
-        if not taught:
-            break
-    return tuple(found)
 
 
 def _ships(made: dict[str, Done], planned: str) -> str | None:

@@ -1,26 +1,21 @@
 """`eyas fit`, the main job: labelled images, a pile and a budget in; a checked model that fits out."""
 
-import shutil
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from eyas.arch.budget import Budget
 from eyas.arch.cost import cost
 from eyas.arch.parse import like, parse
-from eyas.data.batches import Part
 from eyas.deploy.target import DEVICE_TARGETS
 from eyas.errors import UserError
-from eyas.learn.device import choose
-from eyas.nn.inherit import inherit
-from eyas.nn.weights import load_network
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Done, Run, write_json
 from eyas.studies.answering import test_of
 from eyas.studies.batch_size import settled
 from eyas.studies.fixmatch import fixmatch
-from eyas.studies.learning import LOG, MODEL, Lesson, Start, learn, start
+from eyas.studies.learning import start
 from eyas.studies.noisy_student import Course, School, planned, self_train
 from eyas.studies.plan import plan
 from eyas.studies.prepare import Data, cache_of, prepare
@@ -28,10 +23,9 @@ from eyas.studies.proof import Accuracy
 from eyas.studies.report import write_report
 from eyas.studies.seeds import over_seeds, test_over_seeds
 from eyas.studies.ship import ship, shipped, sound
+from eyas.studies.small import fitted_student
 from eyas.studies.suspects import check_held_out
 from eyas.studies.train import choose_start
-from eyas.tasks.classify import Classify
-from eyas.tasks.distill import Distill
 from eyas.team import current
 
 Method = Literal["noisy-student", "fixmatch", "both"]
@@ -139,19 +133,7 @@ def fit(
         best = best_of(course)
         small = like(parse(chosen["arch"]), strong)
         fresh = begin if small == strong else start(small, "none" if weights == "none" else "auto")
-        fitted = (run.stage if best.result["arch"] == str(small) else run.joint_stage)(
-            "student",
-            lambda folder: (
-                keep(folder, best)
-                if best.result["arch"] == str(small)
-                else distil(folder, best, fresh, ready, distillation, seed)
-            ),
-            best=best.digest,
-            start=fresh.facts,
-            data=ready.digest,
-            distillation=distillation,
-            seed=seed,
-        )
+        fitted = fitted_student(run, best, fresh, ready, distillation, seed)
         made = ship(run, fitted, ready, limits, threads, list(DEVICE_TARGETS))
         models = course.networks | {"fitted": fitted}
         test = run.joint_stage(
@@ -210,32 +192,6 @@ def best_of(course: Course) -> Done:
         return best
     supervised = [done for name, done in course.networks.items() if name == "teacher" or "control" in name]
     return max(supervised, key=lambda done: done.result["validation"])
-
-
-def keep(folder: Path, best: Done) -> dict[str, Any]:
-    """The best model is small enough itself."""
-    for name in (MODEL, LOG):
-        shutil.copyfile(best.folder / name, folder / name)
-    return best.result
-
-
-def distil(folder: Path, best: Done, begin: Start, data: Data, training: Training, seed: int) -> dict[str, Any]:
-    """Teach a small network to answer as the best one does, on labelled and unlabelled images alike."""
-    teacher, _ = load_network(best.folder / MODEL)
-    network, small = begin.network(data.classes, training, seed), begin.arch
-    if (small.name, small.depth) == (teacher.arch.name, teacher.arch.depth) and small.width <= teacher.arch.width:
-        inherit(network, teacher)
-    labelled = data.examples("train")
-    pile = data.unlabelled() if data.pile is not None and len(data.pile) else None
-    images = len(labelled) + (len(pile) if pile else 0)
-    # Labels are not looked at, so both kinds are drawn as they come: in proportion.
-    share = min(training.batch, max(1, round(training.batch * len(labelled) / images)))
-    sources = (Part(labelled, share),)
-    if pile and share < training.batch:
-        sources = (*sources, Part(pile, training.batch - share))
-    task = Distill(Classify(data.classes), teacher.to(choose().name))
-    lesson = Lesson("fitted student", task, sources, training.steps(images), training, seed)
-    return learn(folder, network, lesson, data)
 
 
 def verdict(data: Data, course: Course, choice: SelfTraining) -> str:

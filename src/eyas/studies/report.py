@@ -10,9 +10,10 @@ from eyas.deploy.measure import machine
 from eyas.report.items import Item, Number, Numbers, Section, Table, Text, Tone, Verdict
 from eyas.report.page import Report
 from eyas.run import read_json, write_atomic
-from eyas.studies import report_choices, report_data, report_labels, report_results
+from eyas.studies import report_choices, report_data, report_labels, report_pile, report_results
 from eyas.studies.card import card
-from eyas.studies.evidence import Checked, Evidence, amount, checked, gather, name_of, percent, threads
+from eyas.studies.evidence import Checked, Evidence, amount, checked, gather, percent, threads
+from eyas.studies.networks import name_of
 from eyas.studies.proof import Accuracy
 
 
@@ -89,7 +90,7 @@ def sections(found: Evidence) -> tuple[Section, ...]:
         report_results.accuracies(found),
         *((report_results.files(found),) if found.artifacts else ()),
         *((report_results.gains(found),) if found.rounds or found.second else ()),
-        *(report_data.piles(found) if found.pile is not None else ()),
+        *(report_pile.piles(found) if found.pile is not None else ()),
         report_data.data(found),
         report_labels.labels(found),
         *((report_choices.plan(found),) if found.plan else ()),

@@ -11,7 +11,8 @@ from eyas.recipe import SelfTraining, Training, from_dict
 from eyas.report import charts
 from eyas.report.charts import Axis
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
-from eyas.studies.evidence import Evidence, amount, name_of, percent, threads
+from eyas.studies.evidence import Evidence, amount, percent, threads
+from eyas.studies.networks import name_of
 from eyas.studies.noisy_student import CONFIDENCE, named
 from eyas.studies.proof import Accuracy, accuracy
 from eyas.studies.report_augment import gallery
