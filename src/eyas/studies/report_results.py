@@ -73,7 +73,7 @@ def learning(found: Evidence) -> Section:
 
 def gains(found: Evidence) -> Section:
     """What each round of self-training gave: against its control, which decides, and against its teacher, which goes on."""
-    columns = ("round", "student", "images taken", "confident", "student less control, points", "student less teacher, points")
+    columns = ("round", "student", "images taken", "confident", "less its control", "less its teacher")
     rows: list[tuple[Cell, ...]] = []
     for each in found.rounds:
         student = found.tested[named("student", each.number)]["arch"] if each.verdict else None
@@ -82,7 +82,7 @@ def gains(found: Evidence) -> Section:
         rows.append((each.number, student, taken, percent(each.selection["confident"] / all_of_them), *gains))
     asked = len(from_dict(SelfTraining, found.recipe["self_training"]).plan())
     ended = f" {asked} were asked for; they end when a student is not ahead of its teacher." if asked > len(rows) else ""
-    note = f"On the validation split, with 95 % bootstrap intervals.{ended}"
+    note = f"Points of the student on the validation split, with 95 % bootstrap intervals.{ended}"
     items: list[Item] = [Table("Rounds of self-training", columns, tuple(rows), note)] if rows else []
     if found.second:
         items.append(Text(f"{FIXMATCH} It is {_points(found.second)} points ahead of its control on the validation split."))
