@@ -224,6 +224,17 @@ class TestReport:
         assert told("report", str(tmp_path)).startswith("eyas report: ")
 
 
+class TestRounds:
+    @pytest.mark.parametrize(
+        ("given", "wrong"),
+        [("x", "is 'x'"), ("[{arx: 1}]", "has an unknown setting 'arx'"), ("[{ratio: many}]", "is \"[{'ratio': 'many'}]\"")],
+    )
+    def test_that_are_no_rounds(self, given, wrong, tmp_path, capsys):
+        assert main(["fit", "photos", "--out", str(tmp_path / "run"), "--self_training.rounds", given]) == 2
+        expected = "it must be a whole number, or a list of settings in braces; see eyas fit --help"
+        assert capsys.readouterr().err == f"eyas fit: --self_training.rounds {wrong}; {expected}\n"
+
+
 class TestPython:
     def test_importing_eyas_waits_for_nothing(self):
         code = "import sys, eyas; print([name for name in ('torch', 'numpy', 'pyarrow', 'PIL', 'rich') if name in sys.modules])"

@@ -133,4 +133,8 @@ def _plainly(message: str, positional: tuple[str, ...], options: Iterable[str]) 
     if form := re.fullmatch(r'Parser key "([^"]+)": Expected a (.*)\. Got value: (.*)', text):
         expected = _EXPECTED.get(form[2], re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", form[2]))
         return f"{named.get(form[1], form[1])} is {form[3]!r}; it must be {expected}"
+    if form := re.fullmatch(r'Parser key "([^"]+)": Does not validate against any of the Union.* Given value: (.*)', text):
+        unknown = re.search(r"Option '([^']+)' is not accepted", text)
+        wrong = f"has an unknown setting {unknown[1]!r}" if unknown else f"is {form[2]!r}"
+        return f"{named.get(form[1], form[1])} {wrong}; it must be a whole number, or a list of settings in braces"
     return re.sub(r'Parser key "([^"]+)":', lambda form: f"{named.get(form[1], form[1])}:", text)

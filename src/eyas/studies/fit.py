@@ -200,6 +200,6 @@ def verdict(data: Data, course: Course, choice: SelfTraining) -> str:
         return "There was no pile to learn from; the model is the best that the labels alone give."
     if not len(data.pile):
         return "No image of the pile could be used; the model is the best that the labels alone give."
-    if not choice.plan():
+    if not choice.plan() and not course.second:
         return "Nothing was learned from the pile until the last distillation, as asked (self_training.ratio or rounds 0)."
     return course.decisive.verdict["sentence"]

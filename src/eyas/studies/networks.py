@@ -19,7 +19,7 @@ NAMES = {
     "teacher": "teacher",
     "control": "supervised control",
     "student": "noised student",
-    "fixmatch": "FixMatch",
+    "fixmatch": "FixMatch network",
     "fixmatch-control": "supervised control of FixMatch",
     "fitted": "fitted student",
     "model": "trained network",

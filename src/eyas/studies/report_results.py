@@ -138,12 +138,13 @@ def _why(found: Evidence, best: str) -> str:
         return "The teacher was taken as the best network: there was no other."
     ahead = f"ahead of the control in {percent(found.proof['share_better'])} of the resamples of the validation images"
     asked = f"{100 * CONFIDENCE:.0f} % are asked for"
-    if best.startswith("student"):
+    if best.startswith("student") or best == "fixmatch":
         return f"The {name_of(best)} was taken as the best network: it is {ahead}, and {asked}."
-    supervised = [name for name in found.stages if name == "teacher" or name.startswith("control")]
+    learner = "noised student" if found.rounds else name_of("fixmatch")
+    supervised = [name for name in found.stages if name == "teacher" or "control" in name]
     scores = " and ".join(f"{name_of(name)} ({percent(found.stages[name].result['validation'])})" for name in supervised)
     return (
-        f"The {name_of(best)} was taken as the best network. The noised student is {ahead}, where {asked}, so it was dropped; "
+        f"The {name_of(best)} was taken as the best network. The {learner} is {ahead}, where {asked}, so it was dropped; "
         f"of {scores}, on validation, the better was kept, the teacher where they are equal."
     )
 
