@@ -2,14 +2,15 @@
 
 Their rates are for their batches and follow another `batch`. Two things differ from the papers: depthwise filters, and in
 the EfficientNets biases, have no weight decay here, and nothing stands in AutoAugment's place. Behind each figure stands its
-source; docs/training.md has the same recipes as files for the command line.
+source, and where it was recalled and not read again; docs/training.md has the same recipes as files for the command line.
 """
 
 from dataclasses import replace
 
 from eyas.recipe import Augment, Training
 
-PLAIN = Augment(operations=0, crop=0.08, flips="horizontal")  # Inception's crops: preprocessing.py of EfficientNet's code
+# Inception's crops, as recalled of preprocessing.py in EfficientNet's code.
+PLAIN = Augment(operations=0, crop=0.08, flips="horizontal")
 
 MOBILENETS = Training(
     epochs=412,  # card: 5.5 M steps of 96 images on one GPU, of 1.28 M images
@@ -26,7 +27,7 @@ MOBILENETS = Training(
     label_smoothing=0.0,  # MobileNets, section 3.2
     ema=0.9999,  # card
     norm_momentum=0.0003,  # slim/nets/mobilenet_v1.py: batch_norm_decay 0.9997
-    dropout=0.001,  # slim/nets/mobilenet_v1.py: dropout_keep_prob 0.999
+    dropout=0.001,  # dropout_keep_prob 0.999, as recalled of slim/nets/mobilenet_v1.py
     drop_path=0.0,
     clip=0.0,
     augment=PLAIN,  # MobileNets, section 3.2: fewer distortions than for large networks
