@@ -30,7 +30,7 @@ SECONDS = 2.0  # for measuring
 STEP = 2e9  # multiply-adds forward of a measured step, about; and
 FEWEST = 8  # images in it, or the batch where that is smaller
 FASTER = 1.1  # what is not faster by this much is not worth leaving float32 for
-LONG = 1800.0  # seconds of a run from which on it may repay compiling: that takes 1 to 2 minutes and gains about a tenth
+LONG = 1800.0  # seconds of a run from which on it may repay compiling, which takes minutes by itself
 
 
 @dataclass(frozen=True, slots=True)
