@@ -106,6 +106,7 @@ REFUSED = [
     (Training, "ema", (-0.1, 1.0), "at least 0 and below 1"),
     (Training, "dropout", (-0.1, 1.0), "at least 0 and below 1"),
     (Training, "drop_path", (-0.1, 1.0), "at least 0 and below 1"),
+    (Training, "small_loss", (-0.1, 1.0), "at least 0 and below 1"),
     (Training, "norm_momentum", (0.0, 1.1), "above 0 and at most 1"),
     (Augment, "operations", (-1,), "0 or above"),
     (Augment, "magnitude", (-1.0,), "0 or above"),

@@ -90,6 +90,8 @@ class Training:
         class_balance: how far labelled images of scarce classes are drawn more often: 0 draws every image equally often,
             1 every class, values between them something between.
         class_weights: `balanced` weighs the loss of a labelled image by the scarcity of its class.
+        small_loss: share of the labelled images of a batch that is not learned from, those with the largest losses: for data
+            with about so many wrong labels (co-teaching). It is reached in a fifth of the steps.
     """
 
     epochs: float = 20.0
@@ -126,6 +128,7 @@ class Training:
     evaluate_every: int = 0
     class_balance: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+    small_loss: float = 0.0
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
@@ -134,7 +137,7 @@ class Training:
         _require(self, "0 or above", "min_steps", "batch", "rate_batch", "weight_decay", "clip", "evaluate_every")
         _require(self, "0 or above", "plateau", "patience", "freeze", "fine_tune")
         _require(self, "from 0 to 1", "warmup", "class_balance")
-        _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path")
+        _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path", "small_loss")
         _require(self, "above 0 and at most 1", "norm_momentum", "decay_factor", "plateau_factor", "layer_decay")
         _require(self, "above 0 and at most 1", "test_crop", "train_resolution")
 

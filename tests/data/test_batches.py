@@ -9,7 +9,7 @@ import torch
 from eyas.data import batches
 from eyas.data.augment import prepare
 from eyas.data.batches import AHEAD, Batch, Part, Stream, in_order, one_hot, stacked, three_channels
-from eyas.data.sampling import epoch
+from eyas.data.sampling import Groups, epoch
 from eyas.recipe import Augment
 from tests.fakes import examples_of, numbered, store_of, stream_of
 from tests.images import picture
@@ -236,6 +236,20 @@ class TestMixture:
 
     def test_on_its_way_to_a_device_a_batch_keeps_its_values(self, noisy):
         assert same(noisy.at(0).to("cpu"), noisy.at(0))
+
+
+class TestGroups:
+    def test_batches_of_identities_are_a_function_of_seed_and_step(self):
+        identities = np.arange(30) // 5
+        part = Part(examples_of(numbered(30), identities[:, None]), 6, groups=Groups.of(identities, 3))
+        stream, again = stream_of(part), stream_of(part)
+        steps = [stream.at(step).targets[:, 0].tolist() for step in range(20)]
+        assert [again.at(step).targets[:, 0].tolist() for step in reversed(range(20))] == steps[::-1]
+        assert stream_of(part, seed=1).at(0).targets[:, 0].tolist() != steps[0]
+        for targets in steps:
+            first, second = targets[:3], targets[3:]
+            assert len(set(first)) == len(set(second)) == 1 and first != second
+        assert len(set(map(tuple, steps))) > 5
 
 
 class TestWithoutNoise:

@@ -59,6 +59,15 @@ def test_turned_off_nothing_is_mixed():
     np.testing.assert_array_equal(mix_targets(targets, shares(noise, SIDE)), targets)
 
 
+def test_an_unknown_target_stays_with_its_image_unless_that_is_mixed():
+    targets = np.eye(20, dtype=np.float32)
+    targets[3] = np.nan
+    found = mix_targets(targets, shares(noise_of(), SIDE))
+    np.testing.assert_array_equal(found, targets)
+    mixed = mix_targets(targets, np.full(20, 0.7))
+    assert np.flatnonzero(np.isnan(mixed).all(1)).tolist() == [3, 4]
+
+
 @pytest.mark.parametrize("choice", [{"mixup": 1.0}, {"cutmix": 1.0}])
 def test_an_image_alone_is_mixed_with_itself(choice):
     noise = noise_of(**choice).rows(0, 1)

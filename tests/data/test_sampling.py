@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from eyas.data.sampling import balanced, epoch, scarcity
+from eyas.data.sampling import Groups, balanced, epoch, scarcity
+from eyas.errors import UserError
 
 TRUTH = np.repeat([0, 1, 2], [80, 15, 5])
 TARGETS = np.eye(3, dtype=np.float32)[TRUTH]
@@ -58,3 +59,36 @@ class TestEpoch:
             images = int(rng.integers(1, 60))
             weights = rng.exponential(size=images)
             assert len(epoch(weights / weights.mean(), images, generator(seed))) == images
+
+
+class TestGroups:
+    IDENTITIES = np.array([7, 7, 7, 7, 7, 3, 3, 9, 4, 4, 4])  # 9 has one image
+
+    def test_a_batch_has_k_images_of_each_of_p_identities(self):
+        groups = Groups.of(self.IDENTITIES, 2)
+        for seed in range(20):
+            rows = groups.draw(6, generator(seed))
+            drawn = self.IDENTITIES[rows].reshape(3, 2)
+            assert (drawn[:, 0] == drawn[:, 1]).all()
+            assert sorted(drawn[:, 0]) == [3, 4, 7]
+            assert len(set(rows)) == 6
+
+    def test_every_image_of_an_identity_is_drawn_before_one_is_repeated(self):
+        groups = Groups.of(self.IDENTITIES, 4)
+        rows = np.array(groups.draw(12, generator())).reshape(3, 4)
+        for four in rows:
+            there = int((self.IDENTITIES[four[0]] == self.IDENTITIES).sum())
+            assert len(set(four.tolist())) == min(4, there)
+
+    def test_identities_come_equally_often(self):
+        groups = Groups.of(self.IDENTITIES, 2)
+        drawn = np.concatenate([self.IDENTITIES[groups.draw(4, generator(seed))] for seed in range(600)])
+        assert [(drawn == name).mean() for name in (3, 4, 7)] == pytest.approx([1 / 3] * 3, abs=0.05)
+        assert 9 not in drawn
+
+    def test_more_places_than_identities_are_filled_anyway(self):
+        assert len(Groups.of(self.IDENTITIES, 2).draw(14, generator())) == 14
+
+    def test_pairs_of_one_identity_alone_teach_nothing(self):
+        with pytest.raises(UserError, match="1 of 3 identities have two images or more"):
+            Groups.of(np.array([1, 1, 2, 3]), 2)

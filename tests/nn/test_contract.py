@@ -13,6 +13,7 @@ from eyas.arch.cost import cost
 from eyas.arch.parse import parse
 from eyas.arch.spec import Arch, blocks
 from eyas.arch.tables import ARCHS
+from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import export
 from eyas.nn.build import Network, build
 from tests.fakes import lively, pictures, shaken
@@ -144,7 +145,7 @@ class TestElsewhere:
 
     def test_onnx(self, name, tmp_path):
         network = small(name)
-        artifact = export(network, tmp_path, "onnx", arch=str(network.arch), classes=("a", "b", "c"), resolution=65)
+        artifact = export(Shipment(network, str(network.arch), ("a", "b", "c"), 65), tmp_path, "onnx")
         images = pictures(3, 65)
         with torch.no_grad():
             expected = network(images).softmax(1).numpy()

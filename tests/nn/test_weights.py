@@ -15,7 +15,7 @@ from eyas.arch.spec import HALVES, IMAGENET, Arch, Preprocessing
 from eyas.arch.tables import ARCHS
 from eyas.errors import UserError
 from eyas.nn.build import Network, build
-from eyas.nn.weights import described_in, load_network, save_network
+from eyas.nn.weights import described_in, kind_of, load_network, save_network
 from tests.fakes import pictures, shaken
 
 CLASSES = ("cracked", "heil", "ganz, größtenteils")
@@ -140,6 +140,26 @@ def test_safetensors_of_others_are_told_apart_from_ours_and_from_damaged_ones(tm
     assert described_in(tmp_path / "theirs") is None
     save_network(network_of(SMALL), tmp_path / "ours", CLASSES)
     assert described_in(tmp_path / "ours") == (parse(SMALL), CLASSES)
+
+
+class TestKind:
+    def test_a_classifier_says_nothing_and_others_what_they_are(self, tmp_path):
+        for kind in ("classify", "attributes", "embed"):
+            save_network(network_of(SMALL), tmp_path / kind, CLASSES, kind)
+            assert kind_of(tmp_path / kind) == kind
+            assert load_network(tmp_path / kind)[1] == CLASSES
+        save_network(network_of(SMALL), tmp_path / "plain", CLASSES)
+        assert (tmp_path / "plain").read_bytes() == (tmp_path / "classify").read_bytes()
+
+    def test_of_a_later_version(self, tmp_path):
+        save_network(network_of(SMALL), tmp_path / "m", CLASSES, "attributes")
+        (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes().replace(b"attributes", b"depth maps"))
+        with pytest.raises(UserError, match="a model for the task 'depth maps'"):
+            kind_of(tmp_path / "m")
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(UserError, match="no model at"):
+            kind_of(tmp_path / "m")
 
 
 class TestDialects:

@@ -86,3 +86,19 @@ def test_both_answers_are_those_of_the_wrapped_task(batch):
     out = Distill(TASK, teacher).forward(student, batch)
     assert torch.equal(out.student, TASK.forward(student, batch))
     assert torch.equal(out.teacher, TASK.forward(teacher, batch))
+
+
+def test_a_teacher_of_another_size_is_shown_the_images_at_its_own(batch):
+    shown = []
+
+    class Teacher(nn.Module):
+        def forward(self, images):
+            shown.append(images)
+            return torch.zeros(len(images), 3)
+
+    out = Distill(TASK, Teacher(), side=24).forward(tiny(), batch)
+    assert shown[0].shape == (6, 24, 24, 3) and shown[0].dtype == torch.uint8
+    assert abs(shown[0].float().mean() - batch.images.float().mean()) < 2
+    assert out.student.shape == (6, 3)
+    Distill(TASK, Teacher(), side=16).forward(tiny(), batch)
+    assert torch.equal(shown[1], batch.images)

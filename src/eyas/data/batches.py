@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 from eyas.data.augment import apply, crops, prepare
+from eyas.data.boxes import fitted, moved
 from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
-from eyas.data.sampling import epoch
+from eyas.data.sampling import Groups, epoch
 from eyas.data.store import Store
 from eyas.data.workers import workers
 from eyas.errors import UserError
@@ -59,12 +60,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Images of a store with their targets: rows of probabilities, one-hot where people labelled."""
+    """Images of a store with their targets: rows of probabilities, one-hot where people labelled.
+
+    With `boxes` the targets are boxes (`eyas.data.boxes`), which are cropped and mirrored as their images are.
+    """
 
     store: Store
     positions: Int64[np.ndarray, " n"]
     targets: Float32[np.ndarray, "n k"]
     labelled: bool
+    boxes: bool = False
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -80,6 +85,7 @@ class Part:
         weights: (mean 1) some are drawn more often than others.
         augment: the noise of this source where it is not the stream's.
         weak: whether the batch has these images once more, only cropped and mirrored.
+        groups: the images come in groups of one identity, every batch drawn anew, not in turn.
     """
 
     examples: Examples
@@ -87,6 +93,7 @@ class Part:
     weights: Float64[np.ndarray, " n"] | None = None
     augment: Augment | None = None
     weak: bool = False
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,9 @@ class Stream:
 
     def rows(self, part: int, step: int) -> list[int]:
         """Which examples of a part are in the batch of `step`, in their order."""
-        images, count = len(self.parts[part].examples), self.parts[part].count
+        images, count, groups = len(self.parts[part].examples), self.parts[part].count, self.parts[part].groups
+        if groups:
+            return groups.draw(count, np.random.default_rng((self.seed, part, step, 2)))
         first, last = step * count, (step + 1) * count
         epochs = range(first // images, max(first, last - 1) // images + 1)
         skipped = first - epochs.start * images
@@ -189,8 +198,13 @@ class Stream:
             noise = noise.of(taken)
             rows = np.array(self.rows(index, step))[taken]
             images = [part.examples.store[int(part.examples.positions[row])] for row in rows]
+            targets = part.examples.targets[rows]
+            if part.examples.boxes:
+                seeds = [(self.seed, index, step, int(place), 2) for place in taken]
+                noise = fitted(noise, targets, augment.crop, augment.operation_set, seeds, [each.shape[:2] for each in images])
+                targets = moved(targets, noise)
             views = crops(images, noise, self.resolution)
-            found.append(Views(views, part.examples.targets[rows], noise, augment, neighbour, part.weak))
+            found.append(Views(views, targets, noise, augment, neighbour, part.weak))
         return found
 
     def _shares(self) -> list[range]:

@@ -46,6 +46,27 @@ def elpv() -> Manifest:
     )
 
 
+def elpv_attributes() -> Manifest:
+    """The same cells with what is known of each besides: `defective` as above, `uncertain`, `mono`.
+
+    `uncertain` are those of defect probability 1/3 or 2/3; a cell that is not monocrystalline is polycrystalline.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    cells = elpv()
+    labels = [
+        [
+            name
+            for name, there in (("defective", chance >= 0.5), ("uncertain", 0 < chance < 1), ("mono", kind == "mono"))
+            if there
+        ]
+        for chance, kind in zip(cells.column("probability"), cells.column("type"), strict=True)
+    ]
+    columns = {name: cells.column(name) for name in cells.table.column_names}
+    return Manifest.of(columns | {"label": [None] * len(cells), "labels": labels}, cells.flips)
+
+
 def _elpv_root() -> Path:
     spec = importlib.util.find_spec("elpv_dataset")  # found, not imported: its code reads every image
     if spec is None or not spec.submodule_search_locations:

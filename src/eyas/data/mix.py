@@ -29,6 +29,6 @@ def mix(images: Images, noise: Noise) -> Images:
 
 
 def mix_targets(targets: Float32[np.ndarray, "b k"], share: Float64[np.ndarray, " b"]) -> Float32[np.ndarray, "b k"]:
-    """Targets in the shares that their images were mixed in."""
+    """Targets in the shares that their images were mixed in; an unmixed image does not get its neighbour's unknown ones."""
     own = share[:, None].astype(np.float32)
-    return own * targets + (1 - own) * np.roll(targets, 1, 0)
+    return np.where(own == 1, targets, own * targets + (1 - own) * np.roll(targets, 1, 0))

@@ -81,7 +81,7 @@ def draw(choice: Augment, flips: str, count: int, rng: np.random.Generator) -> N
     flipped = np.array([flips != "none", flips == "both"])
     kept, pasted = _mixture(choice, count, rest[:, 2], rng)
     return Noise(
-        crop=_crop(choice.crop, crops),
+        crop=crop_boxes(choice.crop, crops),
         operations=(operations[:, :, 0] * len(SETS[choice.operation_set])).astype(np.int64),
         signs=np.where(operations[:, :, 1] < 0.5, 1.0, -1.0),
         places=operations[:, :, 2:].copy(),
@@ -92,7 +92,7 @@ def draw(choice: Augment, flips: str, count: int, rng: np.random.Generator) -> N
     )
 
 
-def _crop(smallest: float, uniform: Float64[np.ndarray, "b 4"]) -> Float64[np.ndarray, "b 4"]:
+def crop_boxes(smallest: float, uniform: Float64[np.ndarray, "b 4"]) -> Float64[np.ndarray, "b 4"]:
     """Boxes of at least `smallest` of the area, sides 3:4 to 4:3 of the image's own (Szegedy et al. 2015)."""
     area = smallest + (1 - smallest) * uniform[:, 0]
     ratio = np.exp((2 * uniform[:, 1] - 1) * np.log(4 / 3))

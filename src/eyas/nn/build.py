@@ -61,7 +61,7 @@ class Network(nn.Module):
             maps[f"stage{block.stage}"] = x
         return maps
 
-    def classify(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k"]:
+    def classify(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n *k"]:
         """Normalised images to the head's answer."""
         for block in self.block_modules():
             x = self._through(block, x)
@@ -70,7 +70,7 @@ class Network(nn.Module):
     def _through(self, block: BlockModule, x: Map) -> Map:
         return checkpointed(block, x) if self.checkpoint_activations and block.training else block(x)
 
-    def forward(self, images: Images) -> Float[Tensor, "n k"]:
+    def forward(self, images: Images) -> Float[Tensor, "n *k"]:
         """Images uint8 [n, h, w, 3] to the head's answer [n, k]."""
         return self.classify(self.normalize(images))
 
@@ -93,11 +93,15 @@ def build(
         norm_momentum: share of a new batch in the running statistics; `None` takes the published one.
         seed: of the weights.
     """
-    network = Network(arch, head, dropout, drop_path, norm_momentum)
+    return drawn(Network(arch, head, dropout, drop_path, norm_momentum), seed)
+
+
+def drawn(network: Network, seed: int) -> Network:
+    """The network with fresh weights, drawn as its paper draws them; in channels-last memory."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            _initialise(module, arch, generator)
+            _initialise(module, network.arch, generator)
     return network.to(memory_format=torch.channels_last)
 
 

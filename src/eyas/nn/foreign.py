@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -74,6 +75,18 @@ def torchvision_model(name: str, classes: int = 1000) -> nn.Module:
     # Models for detection and segmentation would otherwise download the weights of the network inside them.
     inner = {"weights_backbone": None} if "weights_backbone" in signature(get_model_builder(name)).parameters else {}
     return get_model(name, weights=None, num_classes=classes, **inner, **_INFERENCE.get(name, {}))
+
+
+def torchvision_detection() -> tuple[ModuleType, ModuleType]:
+    """torchvision's `models.detection` and `ops`: the heads, anchors, matching and suppression of its detectors.
+
+    Raises:
+        UserError: torchvision is not installed.
+    """
+    with _needed("torchvision", "detect"):
+        from torchvision import ops
+        from torchvision.models import detection
+    return detection, ops
 
 
 def torchvision_file(name: str) -> tuple[Path, Preprocessing]:
@@ -173,14 +186,14 @@ def _check(package: str, name: str, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def _needed(package: str) -> Generator[None]:
+def _needed(package: str, of: str = "weights") -> Generator[None]:
     """A failed import as one sentence."""
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name is None or not f"{package}.".startswith(f"{error.name}."):
             raise UserError(f"{package} cannot be imported: {first_line(error)}") from error
-        extra = "pip install 'eyas[weights]'"
+        extra = f"pip install 'eyas[{of}]'"
         where = extra if package in LIBRARIES else "install it, or work in the directory that holds it"
         raise UserError(f"{package} is not installed: {where}") from None
     except Exception as error:  # the code of another package may raise anything

@@ -4,7 +4,7 @@ import json
 import pickle
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,15 +17,19 @@ from eyas.errors import UserError, first_line
 from eyas.nn.build import Network, build
 from eyas.run import write_atomic
 
+Kind = Literal["classify", "attributes", "embed", "detect"]
+"""What a network answers: behind its head stand a softmax, a sigmoid, a division by the length, or a decoder of boxes."""
+
 FACTS = "eyas"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 WRAPPERS = ("state_dict_ema", "state_dict", "model")  # under which trainers keep the tensors beside other things
 
 
-def save_network(network: Network, path: Path, classes: tuple[str, ...]) -> None:
-    """Write weights, architecture and class names as one safetensors file."""
+def save_network(network: Network, path: Path, classes: tuple[str, ...], kind: Kind = "classify") -> None:
+    """Write weights, architecture, the names of the outputs and, of another task than classification, which one it is."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    facts = json.dumps({**described(network.arch), "classes": classes})
+    task = {} if kind == "classify" else {"task": kind}
+    facts = json.dumps({**described(network.arch), "classes": classes, **task})
     write_atomic(path, save(tensors, {FACTS: facts}))  # one entry: several would be written in an order that varies
 
 
@@ -48,6 +52,23 @@ def load_network(path: Path) -> tuple[Network, tuple[str, ...]]:
     except RuntimeError:
         raise UserError(f"{path} is damaged: its tensors are not those of {arch} with {len(classes)} classes") from None
     return network.eval(), classes
+
+
+def kind_of(path: Path) -> Kind:
+    """Which task a file written by `save_network` is for.
+
+    Raises:
+        UserError: it is no such file, or of a task that this version does not know.
+    """
+    try:
+        described_in(path)
+    except FileNotFoundError:
+        raise UserError(f"no model at {path}; is {path.parent} a finished run of Eyas?") from None
+    with safe_open(path, "pt") as file:
+        kind = json.loads((file.metadata() or {}).get(FACTS, "{}")).get("task", "classify")
+    if kind not in get_args(Kind):
+        raise UserError(f"{path} is a model for the task {kind!r}; this version of Eyas knows {', '.join(get_args(Kind))}")
+    return kind
 
 
 def described_in(path: Path) -> tuple[Arch, tuple[str, ...]] | None:

@@ -25,7 +25,7 @@ from eyas.data.store import pixel_hash
 from eyas.errors import UserError
 from eyas.run import Run, write_atomic
 from eyas.studies.labelling import MARK, Pile, answer, begin, mark, refused_in
-from eyas.studies.model import find_model
+from eyas.studies.model import check_kind, find_model
 from eyas.studies.prepare import side_of
 from eyas.studies.soft_labels import open_labels, shard_notes, shard_paths, shard_table, within, write_shard
 
@@ -83,11 +83,12 @@ def label(run: str | Path, pool: str | Path, out: str | Path, top: int = 0) -> L
         UserError: there is no network or no image, or the folder holds the answers of another network.
     """
     model = find_model(run)
+    check_kind(model, "classify")
     images = read_pile(str(pool))
     with Run.open(out) as opened:
         folder = opened.path
         teacher = begin(folder, model, top)
-        pile = _pile(images, teacher.network.arch)
+        pile = pile_of(images, teacher.network.arch)
         changed = _drop_changed(folder, pile)
         before = len(open_labels(folder))
         answer(folder, teacher, pile)
@@ -114,7 +115,7 @@ def label(run: str | Path, pool: str | Path, out: str | Path, top: int = 0) -> L
         )
 
 
-def _pile(images: Manifest, arch: Arch) -> Pile:
+def pile_of(images: Manifest, arch: Arch) -> Pile:
     """Images where they lie, reduced to the size that they are prepared at in training."""
     side = side_of(arch.resolution, arch.preprocessing.view)
     ids, sources = images.table["id"], images.table["source"]

@@ -18,7 +18,7 @@ from eyas.data.augment import prepare
 from eyas.data.batches import three_channels
 from eyas.data.decode import Pixels, Refusal
 from eyas.errors import UserError
-from eyas.learn.device import choose
+from eyas.learn.device import Device, choose
 from eyas.nn.build import Network
 from eyas.nn.weights import load_network
 from eyas.progress import Pace, work
@@ -77,7 +77,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Shown:
     """A batch: images that could be seen, which rows they are and their digests; and those that could not."""
 
     rows: list[int]
@@ -101,7 +101,7 @@ class _Shard:
     def __len__(self) -> int:
         return len(self.rows) + len(self.refused)
 
-    def add(self, seen: _Seen, answers: Answers | None) -> None:
+    def add(self, seen: Shown, answers: Answers | None) -> None:
         self.rows += seen.rows
         self.digests += seen.digests
         self.refused += seen.refused
@@ -166,14 +166,18 @@ def answer(folder: Path, teacher: Teacher, pile: Pile) -> None:
     paths = _free(folder, -(-len(todo) // SHARD))
     done, pace, shard = len(pile) - len(todo), Pace(), _Shard()
     with work("labelling the pile", len(pile)) as progress:
-        threads = THREADS if device.name == "cpu" else os.cpu_count() or THREADS
-        for seen in _ahead(lambda rows: _seen(pile, rows, network), _batches(todo), threads):
+        for seen in ahead(lambda rows: show(pile, rows, network), batches(todo), threads_beside(device)):
             shard.add(seen, answers_of(network, torch.from_numpy(seen.images), device) if seen.rows else None)
             done += len(seen)
             if len(shard) == SHARD or done == len(pile):
                 _write(paths.popleft(), pile, shard, teacher)
                 shard = _Shard()
             progress.at(done, f"{pace.after(len(seen)):.0f} images/s")
+
+
+def threads_beside(device: Device) -> int:
+    """Threads that see images while a network answers: few where they take the processor from it."""
+    return THREADS if device.name == "cpu" else os.cpu_count() or THREADS
 
 
 def refused_in(folder: Path) -> Generator[Refused]:
@@ -237,17 +241,17 @@ def _free(folder: Path, count: int) -> deque[Path]:
     return found
 
 
-def _batches(todo: Int64[np.ndarray, " n"]) -> Generator[list[int]]:
+def batches(todo: Int64[np.ndarray, " n"]) -> Generator[list[int]]:
     """Rows of a batch each; none is in two shards."""
     for first in range(0, len(todo), SHARD):
         shard = todo[first : first + SHARD].tolist()
         yield from (shard[start : start + BATCH] for start in range(0, len(shard), BATCH))
 
 
-def _ahead(make: Callable[[list[int]], _Seen], batches: Iterable[list[int]], threads: int) -> Generator[_Seen]:
+def ahead(make: Callable[[list[int]], Shown], batches: Iterable[list[int]], threads: int) -> Generator[Shown]:
     """What `make` makes of each, in their order, a few of them ahead of time."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="see")
-    waiting: deque[Future[_Seen]] = deque()
+    waiting: deque[Future[Shown]] = deque()
     try:
         for rows in batches:
             waiting.append(pool.submit(make, rows))
@@ -259,7 +263,7 @@ def _ahead(make: Callable[[list[int]], _Seen], batches: Iterable[list[int]], thr
         pool.shutdown(cancel_futures=True)
 
 
-def _seen(pile: Pile, rows: list[int], network: Network) -> _Seen:
+def show(pile: Pile, rows: list[int], network: Network) -> Shown:
     """Images as the network is shown them."""
     arch = network.arch
     side, view = arch.resolution, arch.preprocessing.view
@@ -273,7 +277,7 @@ def _seen(pile: Pile, rows: list[int], network: Network) -> _Seen:
         images.append(three_channels(prepare(pixels, side, view)))
         digests.append(digest)
         used.append(row)
-    return _Seen(used, np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8), digests, refused)
+    return Shown(used, np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8), digests, refused)
 
 
 def _write(path: Path, pile: Pile, shard: _Shard, teacher: Teacher) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from eyas.arch.parse import described
 from eyas.arch.scale import seen
 from eyas.arch.spec import Arch
-from eyas.data.batches import Part, Stream, in_order
+from eyas.data.batches import Examples, Part, Stream, in_order
 from eyas.data.sampling import balanced, scarcity
 from eyas.errors import UserError
 from eyas.learn.checkpoint import Checkpoints
@@ -28,7 +28,7 @@ from eyas.learn.way import read as read_way
 from eyas.nn.build import Network, build
 from eyas.nn.published import Weights, find, load
 from eyas.nn.sync_norm import synchronise
-from eyas.nn.weights import save_network
+from eyas.nn.weights import Kind, save_network
 from eyas.progress import Pace, record, work
 from eyas.recipe import Training
 from eyas.run import plain, read_json, write_atomic, write_json
@@ -36,6 +36,7 @@ from eyas.studies.log import Log
 from eyas.studies.prepare import Data
 from eyas.studies.resolution import Phase, in_phases, phases, train_side
 from eyas.tasks.classify import Classify
+from eyas.tasks.small_loss import SmallLoss
 from eyas.tasks.task import Task
 from eyas.team import current
 
@@ -43,12 +44,33 @@ MODEL = "model.safetensors"
 LOG = "log.jsonl"
 WAY = ".way.json"  # the dot: scratch of a stage, no part of its result
 PICTURES = 16  # of a batch, for whoever follows
+GROWTH = 0.2  # of the steps, in which training.small_loss is reached
 EVALUATIONS = 8  # on the validation split, in a run that does not say
 
 
 @dataclass(frozen=True)
+class Exam:
+    """What a network is judged by: the first of the task's figures on these images, the larger the better.
+
+    Attributes:
+        task: as it is answered, without what only learning needs.
+        examples: the images, with what is to be answered.
+        outputs: what the network's outputs mean, in order; kept with its weights, as the task's name is.
+        kind: that name.
+    """
+
+    task: Task
+    examples: Examples
+    outputs: tuple[str, ...]
+    kind: Kind = "classify"
+
+
+@dataclass(frozen=True)
 class Lesson:
-    """What a network is to be taught: a task, on so many images of each source a step, for so many steps."""
+    """What a network is to be taught: a task, on so many images of each source a step, for so many steps.
+
+    Without an `exam` it is judged as a classifier of the validation images.
+    """
 
     label: str
     task: Task
@@ -56,22 +78,33 @@ class Lesson:
     steps: int
     training: Training
     seed: int
+    exam: Exam | None = None
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a network begins as: its architecture, and published weights unless they are drawn."""
+    """What a network begins as: its architecture, and published weights unless they are drawn.
+
+    With `new_head` the head is drawn even where the weights have one of the same size: they were trained for other classes.
+    """
 
     arch: Arch
     weights: Weights | None
+    new_head: bool = False
 
     def network(self, classes: Sequence[str], training: Training, seed: int) -> Network:
         """The network, with a head for `classes`; what the weights do not hold is drawn from `seed`."""
-        head = nn.Linear(self.arch.features, len(classes))
+        return self.under(nn.Linear(self.arch.features, len(classes)), training, seed)
+
+    def under(self, head: nn.Module, training: Training, seed: int) -> Network:
+        """The network under any head, for example `task.head(start.arch.features)`."""
         arch = seen(self.arch, training.test_crop)
         network = build(arch, head, training.dropout, training.drop_path, training.norm_momentum, seed)
         if self.weights:
+            drawn = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
             load(network, self.weights)
+            if self.new_head:
+                network.head.load_state_dict(drawn)
         return network
 
     @property
@@ -125,7 +158,9 @@ def _learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[s
         synchronise(network)
     way = _way(folder, network.to(choose().name), lesson)
     device = way.device(choose())
+    exam = lesson.exam or Exam(Classify(data.classes), data.examples("validation"), data.classes)
     state = State.new(network, training, lesson.seed)
+    task = _choosy(task, state, lesson)
     way.apply(state.model, device)
     checkpoints = Checkpoints(folder)
     checkpoints.restore(state)
@@ -136,7 +171,7 @@ def _learn(folder: Path, network: Network, lesson: Lesson, data: Data) -> dict[s
         for step in train(state, task, batches, training, lesson.steps, device):
             line = _line(step, lesson, folder, stream)
             if step.number % every == 0 or step.number == lesson.steps:
-                line["validation"] = _judged(state, folder, data, device)
+                line["validation"] = _judged(state, folder, exam, device)
             log.add(line)
             record(lesson.label, line, lambda images=step.batch.images: images[:PICTURES].cpu().numpy())
             over = step.number == lesson.steps or stop(state.scores, training)
@@ -168,17 +203,17 @@ def _way(folder: Path, network: Network, lesson: Lesson) -> Way:
     return read_way(team.agree(decide))
 
 
-def _judged(state: State, folder: Path, data: Data, device: Device) -> dict[str, float]:
-    """How good the averaged weights are on the validation split; the best so far are written."""
-    judge, validation = Classify(data.classes), data.examples("validation")
+def _judged(state: State, folder: Path, exam: Exam, device: Device) -> dict[str, float]:
+    """How good the averaged weights are on the images of the exam; the best so far are written."""
     arch = state.ema.arch
-    images = in_order(validation, arch.resolution, view=arch.preprocessing.view)
-    given = answers(state.ema, judge, images, device)
-    found = judge.metrics(given, torch.from_numpy(validation.targets))
-    state.scores.append(found["accuracy"])
-    if found["accuracy"] >= state.best:
-        state.best, state.best_step = found["accuracy"], state.step
-        save_network(state.ema, folder / MODEL, data.classes)
+    images = in_order(exam.examples, arch.resolution, view=arch.preprocessing.view)
+    given = answers(state.ema, exam.task, images, device)
+    found = exam.task.metrics(given, torch.from_numpy(exam.examples.targets))
+    score = next(iter(found.values()))
+    state.scores.append(score)
+    if score >= state.best:
+        state.best, state.best_step = score, state.step
+        save_network(state.ema, folder / MODEL, exam.outputs, exam.kind)
     return found
 
 
@@ -222,6 +257,14 @@ def _drawn(part: Part, training: Training) -> Part:
     if not training.class_balance or not part.examples.labelled:
         return part
     return replace(part, weights=balanced(part.examples.targets, training.class_balance))
+
+
+def _choosy(task: Task, state: State, lesson: Lesson) -> Task:
+    """Classification that drops the largest losses, more of them from step to step, where `small_loss` asks for it."""
+    share, steps = lesson.training.small_loss, max(1, round(GROWTH * lesson.steps))
+    if not share or not isinstance(task, Classify):
+        return task
+    return SmallLoss(task, share, lambda: min(1.0, state.step / steps))
 
 
 def _weighted(task: Task, data: Data, training: Training) -> Task:

@@ -1,7 +1,7 @@
 """The first stage of every run: data read, decoded once, checked, split, and fixed for all that follows."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Data:
     def examples(self, split: Split) -> Examples:
         """The labelled images of a split."""
         rows = self.manifest.where(split=split)
-        return Examples(self.store, _positions(self.store, rows), one_hot(rows.column("label"), self.classes), labelled=True)
+        return Examples(self.store, positions(self.store, rows), one_hot(rows.column("label"), self.classes), labelled=True)
 
     def unlabelled(self, ids: Sequence[str] | None = None, targets: Float32[np.ndarray, "n k"] | None = None) -> Examples:
         """Images of the pile with a teacher's answers as targets (or with none: rows of zeros)."""
@@ -67,6 +67,7 @@ def prepare(
     cache: Path | None = None,
     to_train: bool = True,
     view: float = 1.0,
+    reader: Callable[[str], Manifest] = read,
 ) -> Data:
     """Read, decode, check and split; done once a run.
 
@@ -82,6 +83,7 @@ def prepare(
         cache: the folder that decoding is shared between runs through.
         to_train: whether a classifier is to be trained, which asks for enough images of every class.
         view: share of the sides that the network's test crop keeps.
+        reader: of the labelled images, for tasks whose labels are not one class each.
 
     Raises:
         UserError: the data cannot be used, with what to do about it.
@@ -90,7 +92,8 @@ def prepare(
         raise UserError(f"seed is {seed}; it must be 0 or above")
 
     def first() -> Done:
-        return _prepared(run, data, unlabeled, labels, splits, side_of(resolution, view), seed, hidden_joins_pile, cache)
+        manifest = draw_test(reader(data), splits, seed)
+        return _prepared(run, manifest, unlabeled, labels, splits, side_of(resolution, view), seed, hidden_joins_pile, cache)
 
     ready = load(run.path, current().agree(first).digest)
     if to_train:
@@ -100,7 +103,7 @@ def prepare(
 
 def _prepared(
     run: Run,
-    data: str,
+    manifest: Manifest,
     unlabeled: str | None,
     labels: int,
     splits: Splits,
@@ -109,8 +112,7 @@ def _prepared(
     hidden_joins_pile: bool,
     cache: Path | None,
 ) -> Done:
-    """The stage that one process does, with the data to read before it is known whether it was done."""
-    manifest = draw_test(read(data), splits, seed)
+    """The stage that one process does; the data is read before it is known whether it was done."""
     pile = read_pile(unlabeled) if unlabeled else None
     if labels:
         manifest, hidden = checks.limit_labels(manifest, labels, seed)
@@ -178,7 +180,8 @@ def _built(manifest: Manifest, folder: Path, side: int, cache: Path | None) -> B
     return build_or_reuse(manifest, folder, side, cache) if cache else build(manifest, folder, side)
 
 
-def _positions(store: Store, rows: Manifest) -> np.ndarray:
+def positions(store: Store, rows: Manifest) -> np.ndarray:
+    """Where the images of `rows` are in a store."""
     return np.array([store.position(name) for name in rows.column("id")], dtype=np.int64)
 
 

@@ -41,16 +41,26 @@ class Classify:
 
         The former is in the text and the code of Noisy Student, the latter is its Algorithm 1.
         """
+        each = self.each(out, batch)
+        rows = {"labelled": batch.labelled, "pseudo": ~batch.labelled}
+        counts = {name: int(row.sum()) for name, row in rows.items()}
+        whole = {name: len(out) if self.weighting == "images" else count for name, count in counts.items()}
+        return {name: each[rows[name]].sum() / whole[name] for name, count in counts.items() if count}
+
+    def each(self, out: Float[Tensor, "n k"], batch: Batch) -> Float[Tensor, " n"]:
+        """Cross-entropy of every image."""
         smooth = self.smoothing * batch.labelled[:, None]
         targets = batch.targets * (1 - smooth) + smooth / len(self.classes)
         if self.weights:
             weights = torch.tensor(self.weights, device=targets.device)
             targets = torch.where(batch.labelled[:, None], targets * weights, targets)
-        each = -(targets * functional.log_softmax(out.float(), dim=1)).sum(1)
-        rows = {"labelled": batch.labelled, "pseudo": ~batch.labelled}
-        counts = {name: int(row.sum()) for name, row in rows.items()}
-        whole = {name: len(out) if self.weighting == "images" else count for name, count in counts.items()}
-        return {name: each[rows[name]].sum() / whole[name] for name, count in counts.items() if count}
+        return -(targets * functional.log_softmax(out.float(), dim=1)).sum(1)
+
+    def compare(self, student: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], temperature: float) -> Float[Tensor, ""]:
+        """Cross-entropy to the softened teacher, averaged over the batch."""
+        soft = (teacher / temperature).softmax(1)
+        log = functional.log_softmax(student / temperature, dim=1)
+        return -(soft * log).sum(1).mean() * temperature**2
 
     def decode(self, out: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
         """Logits to probabilities."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from typing import Literal
 
 from eyas.data import builtin
 from eyas.data.manifest import Manifest
@@ -11,7 +12,7 @@ from eyas.data.readers.places import Place
 from eyas.errors import UserError
 from eyas.progress import say
 
-__all__ = ["BUILT_IN", "FILES", "Pair", "Pairs", "read", "read_labels", "read_pairs", "read_pile"]
+__all__ = ["BUILT_IN", "FILES", "Pair", "Pairs", "read", "read_attributes", "read_labels", "read_pairs", "read_pile", "task_of"]
 
 BUILT_IN: dict[str, Callable[[], Manifest]] = {"elpv": builtin.elpv, "fashion-mnist": builtin.fashion_mnist}
 
@@ -55,6 +56,31 @@ def read_labels(source: str) -> Manifest:
     if not any(manifest.column("labels")):
         raise UserError(f"no image in {source} has a label; nothing can be learned from it, but it can be the pile")
     return manifest
+
+
+def read_attributes(source: str) -> Manifest:
+    """Images with attributes: as `read_labels`; of elpv what is known of each cell (`eyas.data.builtin.elpv_attributes`).
+
+    Raises:
+        UserError: nothing is there, or no image has a label.
+    """
+    return builtin.elpv_attributes() if source == "elpv" else read_labels(source)
+
+
+def task_of(source: str) -> Literal["classify", "attributes", "detect"]:
+    """What data is made for: boxes to be detected, several labels an image to be told as attributes, else one class each.
+
+    Raises:
+        UserError: nothing is there, or nothing is labelled.
+    """
+    manifest = _read(source, labelled=True)
+    if "boxes" in manifest.extra:
+        return "detect"
+    return (
+        "attributes"
+        if "labels" in manifest.extra and any(len(names) > 1 for names in manifest.column("labels"))
+        else "classify"
+    )
 
 
 def read_pile(source: str) -> Manifest:

@@ -1,4 +1,4 @@
-"""Tables with a column for each attribute, -1/1 or 0/1, as CelebA has them (Liu et al. 2015)."""
+"""Tables with a column for each attribute, -1/1 or 0/1, as CelebA has them (Liu et al. 2015); an empty cell is unknown."""
 
 from collections.abc import Generator, Iterable, Sequence
 
@@ -6,6 +6,7 @@ from eyas.data.manifest import Manifest
 from eyas.data.readers.places import Place, folder_of
 from eyas.data.readers.rows import PATH_NAMES, Row, file_row, manifest_of
 from eyas.errors import UserError
+from eyas.progress import say
 
 IMAGE_NAMES = (*PATH_NAMES, "image_id", "image", "filename", "file", "id")  # of the first column
 BESIDE = ("split", "group", "weight")  # columns that are no attributes
@@ -18,11 +19,13 @@ def fits(header: Sequence[str], first: Sequence[str]) -> bool:
     if len(header) < 2 or header[0].lower() not in IMAGE_NAMES or {"label", "labels"} & {*header}:
         return False
     values = [value for name, value in zip(header[1:], first[1:], strict=True) if name not in BESIDE] if first else []
-    return bool(values) and set(values) <= {"-1", "0", "1"}
+    return any(values) and set(values) <= {"-1", "0", "1", ""}
 
 
 def read(place: Place, header: Sequence[str], lines: _Lines, labelled: bool) -> Manifest:
-    """The manifest of a table of attributes: `labels` are the names of those that are 1.
+    """The manifest of a table of attributes: `labels` are the names of those that are 1, `unknown` of the empty ones.
+
+    An attribute that no image has is said: nothing can be learned of it.
 
     Raises:
         UserError: naming the line: a value that is not -1, 0 or 1, or an image that is not there.
@@ -56,14 +59,24 @@ def _rows(place: Place, header: Sequence[str], lines: list[tuple[int, list[str]]
     folder = folder_of(place, [values[0] for _, values in lines])
     attributes = [(column, name) for column, name in enumerate(header) if column and name not in BESIDE]
     others = [(column, name) for column, name in enumerate(header) if name in BESIDE]
+    gaps = any("" in values for _, values in lines)
+    _say_absent(place, attributes, lines)
     off = None  # what stands for an attribute that an image does not have: -1 or 0, in all of the table
     for line, values in lines:
         for column, name in attributes:
             value = values[column]
-            if value != "1" and value != off:
+            if value not in ("1", "") and value != off:
                 if value not in ("-1", "0") or off is not None:
                     expected = f"{off} or 1 as above" if off else "-1 or 1, or 0 or 1"
                     raise UserError(f"{place}, line {line}: {name} is {value!r}; an attribute is {expected}")
                 off = value
         cells: dict[str, object] = {"labels": [name for column, name in attributes if values[column] == "1"]}
+        if gaps:
+            cells["unknown"] = [name for column, name in attributes if values[column] == ""]
         yield file_row(place, folder, f"line {line}", values[0], cells | {name: values[column] for column, name in others})
+
+
+def _say_absent(place: Place, attributes: list[tuple[int, str]], lines: list[tuple[int, list[str]]]) -> None:
+    absent = [name for column, name in attributes if not any(values[column] == "1" for _, values in lines)]
+    if absent:
+        say(f"{place}: no image has {', '.join(absent)}; nothing can be learned of what is the same for all")

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from typing import Any
 
 from eyas.data.manifest import Manifest
+from eyas.data.readers.folders import SPLIT_NAMES
 from eyas.data.readers.places import Place, folder_of
 from eyas.data.readers.rows import Row, file_row, manifest_of
 from eyas.errors import UserError
@@ -21,7 +22,8 @@ def read(place: Place, found: dict[str, Any], labelled: bool) -> Manifest:
     """The images with the names of their categories in `labels`, and `label` where there is only one.
 
     The column `boxes` has a list of `{x, y, width, height, label, crowd}` for each image, in pixels of the picture as it
-    is stored, x and y of the upper left corner.
+    is seen (upright), x and y of the upper left corner. An image may say its `split` (train, validation or test) and its
+    `group`, as a row of a list may; a `split` of another name is somebody else's, and is not looked at.
 
     Raises:
         UserError: naming the entry: a file that is not there, an image or a category that no entry has.
@@ -35,14 +37,20 @@ def _rows(place: Place, found: dict[str, Any]) -> Generator[Row]:
         for i, entry in enumerate(found["categories"])
     }
     images = [
-        (_of(place, "images", i, entry, "id"), _of(place, "images", i, entry, "file_name"))
+        (_of(place, "images", i, entry, "id"), _of(place, "images", i, entry, "file_name"), _split(entry), entry.get("group"))
         for i, entry in enumerate(found["images"])
     ]
-    boxes = _boxes(place, found["annotations"], {id for id, _ in images}, names)
-    folder = folder_of(place, [name for _, name in images])
-    for i, (id, name) in enumerate(images):
+    boxes = _boxes(place, found["annotations"], {id for id, *_ in images}, names)
+    folder = folder_of(place, [name for _, name, *_ in images])
+    for i, (id, name, split, group) in enumerate(images):
         labels = sorted({box["label"] for box in boxes[id]})
-        yield file_row(place, folder, f"images[{i}]", name, {"labels": labels, "boxes": boxes[id]})
+        cells = {"labels": labels, "boxes": boxes[id], "split": split, "group": group}
+        yield file_row(place, folder, f"images[{i}]", name, cells)
+
+
+def _split(entry: dict[str, Any]) -> str | None:
+    given = entry.get("split")
+    return given if isinstance(given, str) and given.lower() in SPLIT_NAMES else None
 
 
 def _boxes(place: Place, annotations: list[Any], images: set[Any], names: dict[Any, str]) -> dict[Any, list[dict[str, Any]]]:

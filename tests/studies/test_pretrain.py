@@ -1,0 +1,105 @@
+"""Noisy data first, then the task's own: what is kept of a network, and what is kept out of the noisy data."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import eyas
+from eyas.data.manifest import Manifest
+from eyas.nn.weights import load_network
+from eyas.recipe import Augment, Training
+from eyas.run import read_json
+from eyas.studies import learning
+from eyas.studies.learning import start
+from eyas.studies.log import read_log
+from eyas.studies.pretrain import _after, for_clean, for_noisy
+from eyas.tasks.small_loss import SmallLoss
+from tests.scenes import write_scenes
+
+ARCH = "mobilenet_v1x0.25@32/8"
+LESSON = Training(min_steps=4, epochs=0.1, batch=8, rate=0.01, small_loss=0.4, layer_decay=0.8, augment=Augment(operations=0))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pretrain")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> Path:
+    return write_scenes(folder / "clean", 12)
+
+
+@pytest.fixture(scope="module")
+def noisy(folder: Path, data: Path) -> Path:
+    """Other pictures in classes of other names, and all of the task's own."""
+    place = write_scenes(folder / "noisy", 20, seed=1)
+    for name in ("bar", "dot"):
+        shutil.copytree(data / name, place / name, dirs_exist_ok=True)
+        (place / name).rename(place / f"web {name}")
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, data: Path, noisy: Path) -> Path:
+    eyas.train(data, folder / "run", arch=ARCH, weights="none", training=LESSON, pretrain=noisy, label_noise=0.4)
+    return folder / "run"
+
+
+def test_is_a_stage_of_its_own(run, data, noisy, folder, monkeypatch):
+    assert read_json(run / "pretraining" / "model" / "stage.json")["result"]["steps"] == 4
+    asked = read_json(run / "recipe.json")
+    assert (asked["pretrain"], asked["label_noise"]) == (str(noisy), 0.4)
+    monkeypatch.setattr(learning, "train", None)  # what is done is not done again
+    eyas.train(data, folder / "run", arch=ARCH, weights="none", training=LESSON, pretrain=noisy, label_noise=0.4)
+
+
+def test_no_picture_of_the_task_is_pretrained_on(run):
+    kept = Manifest.load(run / "pretraining" / "apart" / "manifest.parquet")
+    assert 30 <= len(kept) <= 40  # a near copy of a picture that is tested goes too
+    assert all("1-" in id for id in kept.column("id"))
+
+
+def test_the_noise_is_in_the_noisy_data_alone(run):
+    noisy = Manifest.load(run / "pretraining" / "data" / "manifest.parquet")
+    rows = noisy.where([split != "test" for split in noisy.column("split")])
+    wrong = sum(a != b for a, b in zip(rows.column("label"), rows.column("clean_label"), strict=True))
+    assert 0.3 < wrong / len(rows) < 0.5
+    assert "clean_label" not in Manifest.load(run / "data" / "manifest.parquet").extra
+
+
+def test_the_task_begins_with_the_backbone_and_a_new_head(run):
+    model = run / "pretraining" / "model" / "model.safetensors"
+    known, classes = load_network(model)
+    assert classes == ("web bar", "web dot")
+    begin = _after(model, start(known.arch, "none"), ("bar", "dot"))
+    fresh = begin.network(("bar", "dot"), Training(), 5)
+    for name, tensor in known.blocks.state_dict().items():
+        assert torch.equal(fresh.blocks.state_dict()[name], tensor)
+    assert not torch.equal(fresh.head.weight, known.head.weight)
+    same = _after(model, start(known.arch, "none"), classes).network(classes, Training(), 5)
+    assert torch.equal(same.head.weight, known.head.weight)
+
+
+def test_no_clean_label_is_doubted_and_no_stage_slowed_on_noisy_ones():
+    assert for_clean(LESSON) == replace(LESSON, small_loss=0.0)
+    assert for_noisy(LESSON) == replace(LESSON, layer_decay=1.0)
+
+
+def test_small_losses_are_chosen_as_the_steps_go(data, tmp_path, monkeypatch):
+    given, original = [], learning.train
+
+    def noted(state, task, *rest):
+        for step in original(state, task, *rest):
+            given.append((isinstance(task, SmallLoss), task.share, task.grown()))
+            yield step
+
+    monkeypatch.setattr(learning, "train", noted)
+    longer = replace(LESSON, min_steps=20, batch=4)
+    eyas.train(data, tmp_path / "run", arch=ARCH, weights="none", training=longer)
+    assert given[:4] == [(True, 0.4, share) for share in (0.25, 0.5, 0.75, 1.0)]
+    assert given[-1][2] == 1.0
+    assert len(read_log(tmp_path / "run" / "model" / "log.jsonl")) == 20
