@@ -39,8 +39,9 @@ from eyas.data.builtin import elpv
 from eyas.data.manifest import Manifest, Split
 from eyas.data.store import build as store
 from eyas.deploy.measure import machine
-from eyas.deploy.onnx import BATCH, INPUT, Images, exported, packed, quiet, session
+from eyas.deploy.onnx import BATCH, INPUT, exported, packed, quiet, session
 from eyas.deploy.quantize import INTEGER, quantized
+from eyas.deploy.shipment import Images, Shipment
 from eyas.nn.build import build
 from eyas.nn.published import installed, load
 from eyas.run import write_json
@@ -49,7 +50,7 @@ from eyas.studies.proof import accuracy
 
 ARCH = "efficientnet_lite0@128"
 CALIBRATION, ASKED = 128, 400
-CLASSES = [str(number) for number in range(1000)]
+CLASSES = tuple(str(number) for number in range(1000))
 SHIPPED = "per channel MinMax + bias correction"
 # One scale a channel or a tensor, how the ranges of activations are found, and the calibrator's options.
 WAYS: dict[str, tuple[bool, CalibrationMethod, dict[str, float]]] = {
@@ -79,11 +80,11 @@ def photographs(split: Split, count: int, resolution: int, scratch: Path) -> Ima
     return np.stack([three_channels(prepare(images[i], resolution)) for i in range(len(images))])
 
 
-def float_graph() -> onnx.ModelProto:
+def shipment() -> Shipment:
     arch = parse(ARCH)
     network = build(arch, nn.Linear(arch.features, len(CLASSES)))
     load(network, installed(arch))
-    return exported(network.eval(), CLASSES, arch.resolution)
+    return Shipment(network, ARCH, CLASSES, arch.resolution)
 
 
 def by_onnxruntime(case: str, graph: onnx.ModelProto, images: Images, scratch: Path) -> onnx.ModelProto:
@@ -121,11 +122,12 @@ def compare(cases: tuple[str, ...], scratch: Path) -> list[dict[str, Any]]:
     resolution = parse(ARCH).resolution
     calibration = photographs("train", CALIBRATION, resolution, scratch)
     asked = photographs("test", ASKED, resolution, scratch)
-    graph = float_graph()
+    ships = shipment()
+    graph = exported(ships)
 
     def saved(model: onnx.ModelProto) -> Path:
         file = scratch / "model.onnx"
-        file.write_bytes(packed(model, ARCH, CLASSES, resolution))
+        file.write_bytes(packed(model, ships.labels()))
         return file
 
     file = saved(copy.deepcopy(graph))

@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eyas.studies.audit import audit as audit
     from eyas.studies.cost import cost as cost
+    from eyas.studies.embed import embed as embed
     from eyas.studies.evaluate import evaluate as evaluate
     from eyas.studies.export import export as export
     from eyas.studies.fit import fit as fit
     from eyas.studies.label import label as label
+    from eyas.studies.measure import measure as measure
+    from eyas.studies.neighbors import neighbors as neighbors
+    from eyas.studies.plan import plan as plan
     from eyas.studies.predict import predict as predict
     from eyas.studies.reproduce import reproduce as reproduce
     from eyas.studies.train import train as train
 
 __version__ = "0.1.0"
 
-STUDIES = ("fit", "train", "audit", "cost", "evaluate", "label", "predict", "export", "reproduce")
+STUDIES = (
+    *("fit", "train", "audit", "cost", "plan", "evaluate", "label", "predict", "embed", "neighbors", "export", "measure"),
+    "reproduce",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import export
 
 COLOURS = ("red", "green", "blue")
@@ -76,12 +77,15 @@ def calibration():
 
 
 @pytest.fixture(scope="session")
-def float32(network, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("float32")
-    return export(network, folder, "onnx", arch="tiny", classes=COLOURS, resolution=RESOLUTION)
+def shipment(network, calibration):
+    return Shipment(network, "tiny", COLOURS, RESOLUTION, calibration=calibration)
 
 
 @pytest.fixture(scope="session")
-def int8(network, calibration, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("int8")
-    return export(network, folder, "onnx-int8", arch="tiny", classes=COLOURS, resolution=RESOLUTION, calibration=calibration)
+def float32(shipment, tmp_path_factory):
+    return export(shipment, tmp_path_factory.mktemp("float32"), "onnx")
+
+
+@pytest.fixture(scope="session")
+def int8(shipment, tmp_path_factory):
+    return export(shipment, tmp_path_factory.mktemp("int8"), "onnx-int8")

@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from torch import nn
 from eyas.arch.ops import conv, mbconv
 from eyas.arch.spec import Arch, Stage
 from eyas.deploy.parity import check, reference_of
+from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import export
 from eyas.errors import UserError
 from eyas.nn.build import build
@@ -32,10 +34,10 @@ def test_the_float32_file_agrees_on_every_image(network, float32, validation):
     assert parity.accuracy_artifact == parity.accuracy_reference > 0.9
 
 
-def test_an_export_folds_the_norms_and_leaves_the_network_as_it_was(network, float32, tmp_path):
+def test_an_export_folds_the_norms_and_leaves_the_network_as_it_was(network, shipment, float32, tmp_path):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     random = torch.get_rng_state()
-    export(network, tmp_path, "onnx", arch="tiny", classes=("red", "green", "blue"), resolution=16)
+    export(shipment, tmp_path, "onnx")
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -44,15 +46,13 @@ def test_an_export_folds_the_norms_and_leaves_the_network_as_it_was(network, flo
     assert not {"BatchNormalization", "Pad"} & set(kinds)
 
 
-def test_the_same_network_gives_the_same_bytes_in_whatever_memory_it_lies(network, float32, tmp_path):
+def test_the_same_network_gives_the_same_bytes_in_whatever_memory_it_lies(network, shipment, float32, tmp_path):
     network.to(memory_format=torch.channels_last)
-    again = export(network, tmp_path, "onnx", arch="tiny", classes=("red", "green", "blue"), resolution=16)
-    assert again.sha256 == float32.sha256
+    assert export(shipment, tmp_path, "onnx").files == float32.files
 
 
-def test_an_export_is_silent(network, tmp_path, capfd, caplog):
-    images = np.zeros((4, 16, 16, 3), np.uint8)
-    export(network, tmp_path, "onnx-int8", arch="tiny", classes=("r", "g", "b"), resolution=16, calibration=images)
+def test_an_export_is_silent(shipment, tmp_path, capfd, caplog):
+    export(shipment, tmp_path, "onnx-int8")
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
 
@@ -65,7 +65,7 @@ def test_the_file_says_what_it_is_and_nothing_of_where_it_was_made(float32):
     assert labels["resolution"] == "16"
     assert model.opset_import[0].version == float32.made_with["opset"] == 20
     assert b".py" not in float32.path.read_bytes()
-    assert sorted(file.name for file in float32.folder.iterdir()) == ["artifact.json", "model.onnx"]
+    assert sorted(file.name for file in float32.folder.iterdir()) == ["artifact.json", "model.onnx", "predict.py"]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_other_images_are_refused_in_words(float32, images):
         float32.predictor()(images)
 
 
-def test_a_class_without_a_name_is_refused(network, tmp_path):
+def test_a_class_without_a_name_is_refused(shipment, tmp_path):
     with pytest.raises(UserError, match="answers 3 classes and 2 are named"):
-        export(network, tmp_path, "onnx", arch="tiny", classes=("red", "green"), resolution=16)
+        export(replace(shipment, classes=("red", "green")), tmp_path, "onnx")
     assert not (tmp_path / "artifact.json").exists()
 
 
@@ -92,6 +92,5 @@ def test_gates_and_same_padding_of_a_real_architecture_export_too(tmp_path):
     with torch.no_grad():
         network(torch.from_numpy(images))  # norms that have seen images
     for target, gap in (("onnx", 1e-5), ("onnx-int8", 0.05)):
-        folder = tmp_path / target
-        artifact = export(network, folder, target, arch="gated", classes=list("abcd"), resolution=19, calibration=images)
+        artifact = export(Shipment(network, "gated", tuple("abcd"), 19, calibration=images), tmp_path / target, target)
         assert check(reference_of(network), artifact.predictor(), images).largest_gap < gap

@@ -2,17 +2,17 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
 
 from eyas.cli import main
 from eyas.deploy import onnx, quantize
+from eyas.deploy.shipment import Shipment
 from eyas.nn.build import Network
 from tests.images import hostile
 from tests.scenes import write_scenes
@@ -56,14 +56,15 @@ def each_export_once() -> Iterator[None]:
     made: dict[str, Any] = {}
     export = onnx.exported
 
-    def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> Any:
+    def exported(shipment: Shipment) -> Any:
+        network = shipment.network
         if not isinstance(network, Network):  # a fake of another room's tests in this process
-            return export(network, classes, resolution)
+            return export(shipment)
         state = [tensor.cpu().numpy() for tensor in network.state_dict().values()]
         key = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in state))
-        key.update(repr((str(network.arch), tuple(classes), resolution)).encode())
+        key.update(repr((str(network.arch), shipment.labels())).encode())
         if key.hexdigest() not in made:
-            made[key.hexdigest()] = export(network, classes, resolution)
+            made[key.hexdigest()] = export(shipment)
         copy = type(made[key.hexdigest()])()
         copy.CopyFrom(made[key.hexdigest()])
         return copy

@@ -15,12 +15,12 @@ from eyas.data import batches
 from eyas.data.augment import prepare
 from eyas.data.decode import decode
 from eyas.data.store import shrink
+from eyas.deploy import predict as page
 from eyas.deploy.target import Artifact
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
 from eyas.recipe import Augment, Training
 from eyas.run import read_json
-from eyas.studies import predict as predicting
 from eyas.studies.prepare import side_of
 from tests.images import picture
 from tests.scenes import write_scenes
@@ -38,15 +38,19 @@ def cropped(tmp_path_factory):
         views.append(view)
         return prepare(image, resolution, view)
 
+    def shown(image, facts, _shown=page.shown):
+        views.append(facts["crop"])
+        return _shown(image, facts)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "prepare", noted)
-        patch.setattr(predicting, "prepare", noted)
+        patch.setattr(page, "shown", shown)
         data = write_scenes(folder / "data", 12)
         eyas.train(data, folder / "run", arch="mobilenet_v2x0.35@32", training=BRIEF, cache_dir="none")
         eyas.export(folder / "run", to=["onnx", "onnx-int8", "timm"], budget="size<=9MB")
         fresh = write_scenes(folder / "fresh", 6, seed=3)
         found = eyas.evaluate(folder / "run", fresh)
-        answers = eyas.predict(folder / "run", [str(file) for file in sorted(fresh.rglob("*.png"))])
+        answers = list(eyas.predict(folder / "run", [str(file) for file in sorted(fresh.rglob("*.png"))]))
     return folder / "run", fresh, views, found, answers
 
 

@@ -55,6 +55,27 @@ class TestExport:
         assert all(name.startswith("artifacts/onnx/") for name in moved)
         assert {name.split("/")[0] for name in after.keys() - before.keys()} == {ATTIC}
 
+    def test_says_what_becomes_of_each_class_and_what_to_rely_on(self, reference, copy_of):
+        run = copy_of(reference)
+        facts = eyas.export(run, to=["onnx-fp16"], budget="size<=1MB").artifacts["onnx-fp16"]
+        artifact = Artifact.load(run / "artifacts" / "onnx-fp16")
+        assert artifact.threshold == facts["threshold"]
+        assert artifact.threshold is None or 0.5 <= artifact.threshold <= 1
+        written = json.loads((artifact.folder / "parity.json").read_text())
+        assert written["classes"].keys() == {"bar", "dot"}
+        assert sum(each["images"] for each in written["classes"].values()) == written["images"]
+        for each in (written["change"], *written["classes"].values()):
+            assert each["points"] == pytest.approx(100 * (each["after"] - each["before"]))
+            assert each["low"] <= each["points"] <= each["high"]
+
+    def test_a_file_that_takes_frames(self, reference, copy_of):
+        run = copy_of(reference)
+        facts = eyas.export(run, to=["onnx"], budget="size<=1MB", frame="40x56").artifacts["onnx"]
+        artifact = Artifact.load(run / "artifacts" / "onnx")
+        assert artifact.side == (40, 56)
+        assert facts["parity"]["agreement"] > 0.98
+        assert facts["reasons"] == []
+
     def test_holds_the_file_against_the_run_s_budget(self, reference, copy_of, capsys):
         run = copy_of(reference)
         assert main(["export", str(run), "--to", "onnx"]) == 1
@@ -115,7 +136,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("more", "sentence"),
         [
-            (("--to", "onnx", "tflite"), "no export target 'tflite'; there are onnx, onnx-int8"),
+            (("--to", "onnx", "tflite"), "no export target 'tflite'; there are onnx, onnx-fp16"),
+            (("--frame", "48"), "frame is '48'; give HEIGHTxWIDTH in pixels, for example 480x640"),
+            (("--frame", "20000x20000"), "a frame of 20000x20000 has 400 megapixels; 100 are the most"),
             (("--budget", "small"), "budget part 'small' is not WHAT<=NUMBER[UNIT]"),
             (("--threads", "-2"), "threads is -2; it must be 1 or above"),
         ],

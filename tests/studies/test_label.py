@@ -121,8 +121,9 @@ class TestShards:
 
     def test_answers_are_those_of_predict(self, model, pile, tmp_path):
         table = table_of(eyas.label(model, pile, tmp_path / "labels").out)
-        said = eyas.predict(model, table["source"].to_pylist())
-        expected = np.array([[answer.probabilities[name] for name in CLASSES] for answer in said])
+        said = list(eyas.predict(model, table["source"].to_pylist(), top=len(CLASSES)))
+        given = [{guess.label: guess.confidence for guess in answer.top} for answer in said]
+        expected = np.array([[each[name] for name in CLASSES] for each in given])
         np.testing.assert_allclose(np.array(table["probabilities"].to_pylist()), expected, atol=2e-3)
         np.testing.assert_allclose(table["confidence"].to_numpy(), expected.max(1), rtol=1e-4)
         assert [CLASSES[index] for index in table["top"].to_pylist()] == [answer.label for answer in said]

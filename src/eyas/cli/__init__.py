@@ -8,7 +8,7 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from csv import DictWriter
 from dataclasses import asdict, dataclass, is_dataclass
@@ -25,8 +25,10 @@ from rich.table import Table
 from eyas import __version__
 from eyas.cli.arguments import read
 from eyas.cli.costs import cost_rows, show_cost
+from eyas.cli.measured import show_measure
 from eyas.cli.reproduced import show_reproduce
-from eyas.cli.show import show_audit, show_evaluate, show_export, show_fit, show_label, show_predict, show_report, show_train
+from eyas.cli.show import show_audit, show_export, show_fit, show_label, show_predict, show_report
+from eyas.cli.tasks import show_embed, show_evaluate, show_neighbors, show_train
 from eyas.cli.terminal import Bars, err, out
 from eyas.errors import EyasError, UserError
 from eyas.progress import listening
@@ -43,9 +45,9 @@ class Command:
         study: module and function.
         does: its line in the list of commands.
         positional: arguments that need no name.
-        show: prints its result.
+        show: prints its result; of an iterator, each that it yields.
         goes_on: whether the same command, given again, goes on where it was stopped.
-        failed: whether part of what was asked for could not be done, as the result itself tells.
+        failed: whether part of what was asked for could not be done, as the result (or each that it yields) tells.
         rows: its result as the rows of a table, where it has a `--csv`.
     """
 
@@ -98,6 +100,8 @@ def _run(command: Command, name: str, words: list[str]) -> int:
     values = {key: value for key, value in vars(given).items() if key in signature(study).parameters}
     with _audience(given):
         result = study(**values)
+        if isinstance(result, Iterator):
+            return _stream(result, command, name, given.json)
     if given.json:
         _write_json(result)
     elif command.rows and given.csv:
@@ -146,6 +150,18 @@ def _settle() -> None:
             library.mallopt(option, 2**30)
 
 
+def _stream(lines: Iterator[Any], command: Command, name: str, as_json: bool) -> int:
+    """Each line of a result as soon as it is made, however many there are; 2 where one tells of a failure."""
+    count = failed = 0
+    for line in lines:
+        (_write_json if as_json else command.show)(line)
+        sys.stdout.flush()
+        count, failed = count + 1, failed + command.failed(line)
+    if failed:
+        err.print(f"[bold red]eyas {name}:[/] {failed:,} of {count:,} could not be read; their lines say why")
+    return 2 if failed else 0
+
+
 def _write_json(result: Any) -> None:
     """A line, or for a list a line each, with all fields: what reads as a sentence for people is numbers for programs."""
     for line in result if isinstance(result, list) else [result]:
@@ -177,6 +193,13 @@ def _overview(asked: str) -> int:
     return 0
 
 
+def _show_plan(result: Any) -> None:
+    """Imported here, because torch comes with the report's words: commands that need none must not wait for it."""
+    from eyas.cli.plans import show_plan
+
+    show_plan(result)
+
+
 COMMANDS = {
     "fit": Command(
         "eyas.studies.fit:fit",
@@ -194,18 +217,30 @@ COMMANDS = {
         show_cost,
         rows=cost_rows,
     ),
-    "evaluate": Command("eyas.studies.evaluate:evaluate", "accuracy on labelled images", ("run", "data"), show_evaluate),
+    "plan": Command("eyas.studies.plan:plan", "which network fits a budget, and what binds", (), _show_plan, goes_on=True),
+    "evaluate": Command(
+        "eyas.studies.evaluate:evaluate", "a model's figures on labelled images", ("run", "data"), show_evaluate
+    ),
     "predict": Command(
         "eyas.studies.predict:predict",
-        "answers to image files",
-        ("run", "images"),
+        "answers to pictures, by an exported file or a run",
+        ("model", "images"),
         show_predict,
-        failed=lambda answers: any(answer.error for answer in answers),
+        failed=lambda answer: answer.error is not None,
     ),
     "label": Command(
         "eyas.studies.label:label", "soft labels for a pile, in parquet", ("run", "pool"), show_label, goes_on=True
     ),
+    "embed": Command(
+        "eyas.studies.embed:embed", "a vector for every image, in parquet", ("run", "data"), show_embed, goes_on=True
+    ),
+    "neighbors": Command(
+        "eyas.studies.neighbors:neighbors", "the images most like one, by their vectors", ("image", "index"), show_neighbors
+    ),
     "export": Command("eyas.studies.export:export", "files that ship, with parity and latency", ("run",), show_export),
+    "measure": Command(
+        "eyas.studies.measure:measure", "exported files timed in turn; latency tables of devices", ("artifacts",), show_measure
+    ),
     "reproduce": Command(
         "eyas.studies.reproduce:reproduce",
         "a paper's ablations on your data, and which findings hold",

@@ -2,7 +2,7 @@
 
 import re
 from argparse import Action, ArgumentError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, get_origin, get_type_hints
@@ -53,14 +53,14 @@ def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool, tra
     )
     for argument in positional:
         parser.add_argument(argument, help=helps.get(argument, ""), **_count(study, argument, hints[argument]))
-    lines = ", a line each" if get_origin(hints.get("return")) is list else ""
+    lines = ", a line each" if get_origin(hints.get("return")) in (list, Iterator) else ""
     parser.add_argument("--json", action="store_true", help=f"print the result as JSON{lines}")
     if csv:
         parser.add_argument("--csv", action="store_true", help="print the result as CSV, numbers unrounded")
     if trains:
         parser.add_argument("--tensorboard", action="store_true", help="write what TensorBoard shows to OUT/tensorboard")
     parser.add_argument("--config", action="config", help="read settings from a YAML file; see --print_config")
-    plain_words = _add_plain_words(parser, hints, helps)
+    plain_words = _add_plain_words(parser, {name: hints[name] for name in hints if name not in positional}, helps)
     parser.add_function_arguments(study, skip={*positional, *plain_words}, as_group=False, sub_configs=True)
     return parser
 
@@ -68,16 +68,18 @@ def _parser(name: str, study: Study, positional: tuple[str, ...], csv: bool, tra
 def _usage(name: str, study: Study, positional: tuple[str, ...], hints: dict[str, Any]) -> str:
     """`eyas cost ARCH [ARCH ...] [OPTIONS]`: what must be given, and that there is more."""
     upper = {argument: argument.upper() for argument in positional}
-    forms = {"+": "{0} [{0} ...]", "?": "[{0}]", None: "{0}"}
+    forms = {"+": "{0} [{0} ...]", "*": "[{0} ...]", "?": "[{0}]", None: "{0}"}
     needed = [forms[_count(study, name, hints[name]).get("nargs")].format(word) for name, word in upper.items()]
     named = (key for key, value in signature(study).parameters.items() if _must_be_named(value, positional))
     return " ".join([f"eyas {name}", *needed, *(f"--{key} {key.upper()}" for key in named), "[OPTIONS]"])
 
 
 def _count(study: Study, argument: str, hint: Any) -> dict[str, Any]:
-    """How many words a positional argument takes: several, one or none, or one."""
+    """How many words a positional argument takes: several, any number, one or none, or one."""
     if hint == list[str]:
         return {"nargs": "+", "type": str}
+    if hint == list[str] | None:
+        return {"nargs": "*", "type": str}
     if signature(study).parameters[argument].default is not Parameter.empty:
         return {"nargs": "?", "type": str}
     return {"type": hint}

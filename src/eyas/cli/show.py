@@ -1,5 +1,6 @@
 """The result of each command as people read it; that of `eyas cost` is in `costs`."""
 
+import os
 from typing import Any
 
 from rich.box import SIMPLE
@@ -46,24 +47,14 @@ def show_audit(result: Any) -> None:
     out.print(f"report  {escape(str(result.report))}")
 
 
-def show_train(result: Any) -> None:
-    """Accuracy on the test split, and where the run is."""
-    out.print(f"{result.arch}: test accuracy {result.test} on {result.test.images} images\nrun  {escape(str(result.run))}")
-
-
-def show_evaluate(result: Any) -> None:
-    """Accuracy, what was left out, and the recall of each class."""
-    out.print(f"accuracy {result.accuracy} on {result.accuracy.images} images")
-    out.print(f"left out: {result.seen} that the run had seen, {result.unreadable} that cannot be read")
-    for name, found in result.recalls.items():
-        out.print(f"  {escape(name)}: {found} of {found.images}")
-
-
-def show_predict(result: Any) -> None:
-    """A line an image."""
-    for answer in result:
-        text = f"cannot be read: {answer.error}" if answer.error else f"{answer.label} {answer.confidence:.1%}"
-        out.print(f"{escape(answer.image)}: {escape(text)}")
+def show_predict(answer: Any) -> None:
+    """A line for one image."""
+    if answer.error:
+        text = f"cannot be read: {answer.error}"
+    else:
+        text = ", ".join(f"{guess.label} {guess.confidence:.1%}" for guess in answer.top)
+    name = os.fsencode(answer.image).decode("utf-8", "backslashreplace")
+    out.print(f"{escape(name)}: {escape(text)}{' (not sure)' if answer.sure is False else ''}")
 
 
 def show_label(result: Any) -> None:

@@ -1,8 +1,7 @@
 """ONNX: a network as one file that onnxruntime answers with. Nothing else imports the ONNX packages."""
 
-import copy
+import hashlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -11,13 +10,16 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import nn
 
 from eyas.deploy.parity import Precision, Predictor
+from eyas.deploy.ranges import Spans
+from eyas.deploy.shipment import Images, Quantization, Shipment
 from eyas.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 OPSET = 20
 INPUT, OUTPUT = "images", "probabilities"
 BATCH = 32  # images at once in calibration
+FLOAT16_MAX = 65504.0
 
-Images = UInt8[np.ndarray, "n h w 3"]
+
+_GRAPHS: "WeakKeyDictionary[Shipment, tuple[str, bytes]]" = WeakKeyDictionary()
 
 
 class Onnx:
@@ -40,17 +44,11 @@ class Onnx:
 
     def build(
         self,
-        network: nn.Module,
-        *,
-        arch: str,
-        classes: Sequence[str],
-        resolution: int,
-        crop: float,
-        calibration: Images | None,  # noqa: ARG002 - weights that stay float32 need none
+        shipment: Shipment,
+        quantization: Quantization,  # noqa: ARG002 - weights that stay float32 need none
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The model file, and what it was made with."""
-        model = exported(network, classes, resolution)
-        return {self.file: packed(model, arch, classes, resolution, crop)}, made_with()
+        return {self.file: packed(exported(shipment), shipment.labels())}, made_with()
 
     def open(self, path: Path, threads: int) -> Predictor:
         """The file behind onnxruntime."""
@@ -61,33 +59,97 @@ class Onnx:
         return runtime()
 
 
-class _Shipped(nn.Module):
-    """The network as users of the file meet it: probabilities instead of logits."""
+class OnnxFp16(Onnx):
+    """The target "onnx-fp16": float16 weights and arithmetic; images in, their scaling, softmax and answers as in float32.
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    Where a processor has no float16 for an operation, as x86 has none for convolutions, onnxruntime computes it in float32.
+    """
 
-    def forward(self, images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n k"]:
-        return self.network(images).softmax(-1)
+    precision: Precision = "float16"
+
+    def build(
+        self,
+        shipment: Shipment,
+        quantization: Quantization,  # noqa: ARG002 - weights that stay floating point need none
+    ) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The model file, and what it was made with."""
+        return {self.file: packed(halved(exported(shipment)), shipment.labels())}, made_with()
 
 
-def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> "ModelProto":
-    """The graph uint8 [n, resolution, resolution, 3] -> probabilities [n, k]; the network itself is not touched.
+def exported(shipment: Shipment) -> "ModelProto":
+    """The graph uint8 [n, *side, 3] -> probabilities [n, k]; the network itself is not touched.
 
-    The exporter folds every BatchNorm that follows a convolution into its weights, and padding into its attributes.
+    The exporter folds every BatchNorm that follows a convolution into its weights, and padding into its attributes. It
+    takes seconds, and files of several formats begin with the same graph: that of a shipment is kept as long as the
+    shipment is, and made anew where its weights have changed.
 
     Raises:
         UserError: an ONNX package is missing, or the network does not answer as many classes as are named.
     """
     with toolkit():  # asked beforehand: the exporter reports a missing package in words of its own
-        import_module("onnx")
         import_module("onnxscript")
-    shipped = _Shipped(copy.deepcopy(network)).to("cpu", torch.float32).eval()
-    example = torch.zeros(2, resolution, resolution, 3, dtype=torch.uint8)
+        import onnx
+    weights = _digest(shipment.network)
+    kept, graph = _GRAPHS.get(shipment, ("", b""))
+    if kept != weights:
+        graph = _traced(shipment).SerializeToString()
+        _GRAPHS[shipment] = weights, graph
+    return onnx.load_from_string(graph)
+
+
+def halved(model: "ModelProto") -> "ModelProto":
+    """The float32 `model` in float16 (in place), but for what comes before the first weights, and the softmax.
+
+    Of pixels from 0 to 255 the scaling would lose a bit and more, and of a sum of exponentials as much.
+    """
+    with toolkit():
+        from onnx import TensorProto, helper
+    weighted = set(taking(model, ("network.",)))
+    nodes, halves = list(model.graph.node), dict[str, str]()
+    first = next(place for place, node in enumerate(nodes) if node.name in weighted and node.op_type in ("Conv", "Gemm"))
+    constants = {name: value for name, value in tensors(model).items() if value.dtype == np.float32}
+    before = {output for node in nodes[:first] for output in node.output}
+    del model.graph.node[first:]
+    del model.graph.value_info[:]  # which say float32 of all
+    for node in nodes[first:]:
+        kind = TensorProto.FLOAT if node.op_type == "Softmax" else TensorProto.FLOAT16
+        for place, name in enumerate(node.input):
+            if kind == TensorProto.FLOAT16 and name in constants and name not in halves:
+                halves[name] = f"{name}_float16"
+                half = constants[name].clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
+                add_tensor(model, halves[name], np.asarray(half))
+            elif (kind == TensorProto.FLOAT or name in before) and name not in halves:
+                halves[name] = f"{name}_{TensorProto.DataType.Name(kind).lower()}"
+                model.graph.node.append(helper.make_node("Cast", [name], [halves[name]], f"cast_{name}", to=kind))
+            node.input[place] = halves.get(name, name)
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+        model.graph.node.append(node)
+    drop_unused(model)
+    return model
+
+
+def drop_unused(model: "ModelProto") -> None:
+    """Leave out the tensors that no node takes any more."""
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def taking(model: "ModelProto", prefixes: tuple[str, ...]) -> list[str]:
+    """Names of the nodes that take a weight whose name begins so; weights are named as in the exported module."""
+    constants = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith(prefixes)}
+    return [node.name for node in model.graph.node if constants & set(node.input)]
+
+
+def _traced(shipment: Shipment) -> "ModelProto":
+    module = shipment.module()
+    example = torch.zeros(2, *shipment.side, 3, dtype=torch.uint8)
     with quiet():
         program = torch.onnx.export(
-            shipped,
+            module,
             (example,),
             dynamo=True,
             opset_version=OPSET,
@@ -97,14 +159,10 @@ def exported(network: nn.Module, classes: Sequence[str], resolution: int) -> "Mo
             verbose=False,
         )
     assert program is not None  # only the exporter before dynamo returns nothing
-    model = program.model_proto
-    answers = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    if answers != len(classes):
-        raise UserError(f"the network answers {answers} classes and {len(classes)} are named; name one for each answer")
-    return model
+    return program.model_proto
 
 
-def packed(model: "ModelProto", arch: str, classes: Sequence[str], resolution: int, crop: float = 1.0) -> bytes:
+def packed(model: "ModelProto", labels: dict[str, str]) -> bytes:
     """The file's bytes: labelled for whoever finds it alone, and without the exporter's notes.
 
     The notes (source lines and paths of the machine that exported, shapes that every runtime infers itself) would be a
@@ -115,13 +173,6 @@ def packed(model: "ModelProto", arch: str, classes: Sequence[str], resolution: i
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
     del model.metadata_props[:]
-    labels = {
-        "arch": arch,
-        "classes": json.dumps(list(classes)),
-        "resolution": str(resolution),
-        "crop": str(crop),
-        "input": f"uint8 [n, {resolution}, {resolution}, 3], RGB",
-    }
     for key, value in labels.items():
         model.metadata_props.add(key=key, value=value)
     return model.SerializeToString(deterministic=True)
@@ -138,19 +189,13 @@ def session(path: Path, threads: int) -> Predictor:
     """Open a model file in onnxruntime on the processor, with `threads` threads (0: one for each core).
 
     Raises:
-        UserError: onnxruntime is missing; later, images that are not what the file takes.
+        UserError: onnxruntime is missing.
     """
     with toolkit():
         import onnxruntime
     opened = onnxruntime.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
-    resolution = opened.get_inputs()[0].shape[1]
 
     def predict(images: np.ndarray) -> np.ndarray:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (resolution, resolution, 3):
-            raise UserError(
-                f"{path} takes uint8 images [n, {resolution}, {resolution}, 3] and was given {images.dtype} "
-                f"{list(images.shape)}; resize them first and do not scale or normalise them"
-            )
         return np.asarray(opened.run([OUTPUT], {INPUT: images})[0])
 
     return predict
@@ -191,17 +236,39 @@ def channel_means(model: "ModelProto", axes: dict[str, tuple[int, ...]], images:
         probe.graph.output.append(helper.make_tensor_value_info(f"mean of {name}", TensorProto.FLOAT, None))
     opened = onnxruntime.InferenceSession(probe.SerializeToString(), _options(0), providers=["CPUExecutionProvider"])
     sums = [np.zeros(())] * len(axes)
-    for batch in _batches(images):
+    for batch in batches(images):
         found = opened.run(None, {INPUT: batch})
         sums = [total + np.asarray(mean, np.float64) * len(batch) for total, mean in zip(sums, found, strict=True)]
     return {name: total / len(images) for name, total in zip(axes, sums, strict=True)}
 
 
-def integers(model: "ModelProto", kinds: Sequence[str], float_outputs: Sequence[str], images: Images) -> "ModelProto":
+def watched(model: "ModelProto", names: Sequence[str], images: Images) -> Iterator[dict[str, np.ndarray]]:
+    """What tensors inside the graph hold, by name, a batch of the images at a time."""
+    with toolkit():
+        import onnxruntime
+        from onnx import ModelProto, TensorProto, helper
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    opened = onnxruntime.InferenceSession(probe.SerializeToString(), _options(0), providers=["CPUExecutionProvider"])
+    for batch in batches(images):
+        yield {name: np.asarray(found) for name, found in zip(names, opened.run(None, {INPUT: batch}), strict=True)}
+
+
+def integers(
+    model: "ModelProto",
+    kinds: Sequence[str],
+    float_outputs: Sequence[str],
+    images: Images,
+    narrower: Spans | None = None,
+    float_nodes: Sequence[str] = (),
+) -> "ModelProto":
     """The graph with the nodes of these `kinds` in eight bits, in QDQ form.
 
     Weights are signed with one scale a channel, biases int32, activations unsigned with one scale a tensor, which spans
-    what is seen on `images`; the outputs of the kinds in `float_outputs` stay float.
+    what is seen on `images`, or what `narrower` says of it. The nodes named in `float_nodes` stay float, and so do the
+    outputs of the kinds in `float_outputs`.
     """
     with toolkit():
         import onnx
@@ -209,11 +276,15 @@ def integers(model: "ModelProto", kinds: Sequence[str], float_outputs: Sequence[
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.batches = ({INPUT: batch} for batch in _batches(images))
+            self.batches = ({INPUT: batch} for batch in batches(images))
 
         def get_next(self) -> dict[str, np.ndarray]:
             return next(self.batches, {})
 
+    options: dict[str, Any] = {"OpTypesToExcludeOutputQuantization": list(float_outputs)}
+    if narrower:
+        ends = {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in narrower.items()}
+        options["TensorQuantOverrides"] = ends
     with TemporaryDirectory() as scratch, quiet():
         path = Path(scratch) / "int8.onnx"
         quantize_static(
@@ -222,17 +293,27 @@ def integers(model: "ModelProto", kinds: Sequence[str], float_outputs: Sequence[
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(kinds),
+            nodes_to_exclude=list(float_nodes),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"OpTypesToExcludeOutputQuantization": list(float_outputs)},
+            extra_options=options,
         )
         return onnx.load(path)
 
 
-def _batches(images: Images) -> Iterator[np.ndarray]:
+def batches(images: Images) -> Iterator[np.ndarray]:
+    """Images as calibration takes them, 32 at once."""
     return (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+
+
+def _digest(network: nn.Module) -> str:
+    """A checksum of a network's weights."""
+    state = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        state.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
 
 
 def _options(threads: int) -> "SessionOptions":

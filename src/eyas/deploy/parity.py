@@ -15,7 +15,7 @@ from eyas.errors import ContractError, UserError
 Predictor = Callable[[np.ndarray], np.ndarray]
 """What every artifact loads to: images uint8 [n, h, w, 3] -> probabilities float32 [n, k]."""
 
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
 CHANCE = 0.05  # a contract is broken when its figure would be this bad by chance in fewer than 1 of 20 samples
 
@@ -64,11 +64,21 @@ CONTRACTS: dict[Precision, Contract] = {
     # The same arithmetic in another order: 1e-5 between two processors; the rest of the 0.02 is for a network that was
     # asked on a GPU, whose convolutions may round to ten bits. Anything beyond that is another preprocessing or a wrong weight.
     "float32": Contract(min_agreement=0.99, max_gap=0.02, max_drop=0.005),
+    # Fractions of ten and of seven bits move probabilities where the network is unsure. How far a sound file moves one, of
+    # networks whose answers are mostly close calls, is what benchmarks/runtimes.py tells; the limits are some times that.
+    "float16": Contract(min_agreement=0.99, max_gap=0.1, max_drop=0.005),
+    "bfloat16": Contract(min_agreement=0.99, max_gap=0.5, max_drop=0.005),
     # Eight bits move single probabilities far where the network is unsure, without harm: no limit on the gap.
     # A sound file of a trained classifier differs on a few close calls in a hundred; one scale a tensor, which is known to
     # break depthwise networks, on far more (benchmarks/int8.py). 90 % and two points lie between.
     "int8": Contract(min_agreement=0.90, max_gap=1.0, max_drop=0.02),
 }
+
+
+def agreed(precision: Precision, max_drop: float) -> Contract:
+    """What a file of this precision must keep, where int8 may lose `max_drop` of the accuracy, as a share of the images."""
+    contract = CONTRACTS[precision]
+    return replace(contract, max_drop=max_drop) if precision == "int8" else contract
 
 
 def reference_of(network: nn.Module) -> Predictor:
@@ -94,9 +104,11 @@ def check(
     images: UInt8[np.ndarray, "n h w 3"],
     labels: Int[np.ndarray, "n"] | None = None,
     batch: int = 32,
+    seen: UInt8[np.ndarray, "n _height _width 3"] | None = None,
 ) -> Parity:
     """Ask both the same images, `batch` at a time, and compare.
 
+    The exported file is shown `seen` where it is given: the same images as they are made on a device, from encoded files.
     A probability that is not a number counts as the largest gap there is, and its image as one that nobody agrees on.
 
     Raises:
@@ -106,7 +118,7 @@ def check(
     if not len(images):
         raise UserError("parity cannot be checked without images; keep at least one labelled image for validation")
     ours = _answers(reference, images, batch)
-    theirs = _answers(artifact, images, batch)
+    theirs = _answers(artifact, images if seen is None else seen, batch)
     if ours.shape != theirs.shape:
         raise ContractError(f"the trained network answers {ours.shape[1]} classes and the exported file {theirs.shape[1]}")
     gap = np.nan_to_num(np.abs(ours - theirs), nan=1.0)

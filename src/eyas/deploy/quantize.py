@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float32
-from torch import nn
 
 from eyas.deploy.onnx import (
-    Images,
     add_tensor,
     channel_means,
+    drop_unused,
     exported,
     integers,
     made_with,
     packed,
     runtime,
     session,
+    taking,
     tensors,
+    watched,
 )
 from eyas.deploy.parity import Precision, Predictor
+from eyas.deploy.ranges import spans
+from eyas.deploy.shipment import Images, Quantization, Shipment
 from eyas.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +40,6 @@ WEIGHTED = {"Conv": (0, 2, 3), "Gemm": (0,)}  # what holds weights, and all axes
 # squeeze-and-excitation, and the softmax stay float: they have no weights to save, and with integer gates
 # EfficientNet-B0 was no faster than in float32.
 INTEGER = (*WEIGHTED, "Add", "Clip", "Relu")
-CALIBRATION = 256  # images
 
 
 class OnnxInt8:
@@ -49,27 +51,18 @@ class OnnxInt8:
 
     def build(
         self,
-        network: nn.Module,
-        *,
-        arch: str,
-        classes: Sequence[str],
-        resolution: int,
-        crop: float,
-        calibration: Images | None,
+        shipment: Shipment,
+        quantization: Quantization,
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The model file, and what it was made with; at most 256 evenly spaced calibration images are used.
 
         Raises:
-            UserError: there are no calibration images, or they do not have the network's resolution.
+            UserError: there are no calibration images, or the network has no layer that is to stay in floating point.
         """
-        if calibration is None or not len(calibration):
-            raise UserError("int8 needs training images to choose its ranges from, and none were given; give about 256")
-        if calibration.shape[1:] != (resolution, resolution, 3):
-            raise UserError(f"calibration images are {list(calibration.shape[1:])}; [{resolution}, {resolution}, 3] is needed")
-        images = calibration[_spaced(len(calibration))]
-        model = quantized(exported(network, classes, resolution), images)
+        images = shipment.calibrating()
+        model = quantized(exported(shipment), images, quantization)
         facts = {**made_with(), "quantizer": runtime(), "calibration_images": len(images)}
-        return {self.file: packed(model, arch, classes, resolution, crop)}, facts
+        return {self.file: packed(model, shipment.labels())}, facts
 
     def open(self, path: Path, threads: int) -> Predictor:
         """The file behind onnxruntime."""
@@ -80,24 +73,53 @@ class OnnxInt8:
         return runtime()
 
 
-def quantized(model: "ModelProto", images: Images) -> "ModelProto":
-    """The float32 `model` in int8, its ranges chosen on `images`. The biases of `model` are changed on the way."""
-    correct_biases(model, images)
+def quantized(model: "ModelProto", images: Images, quantization: Quantization = Quantization()) -> "ModelProto":
+    """The float32 `model` in int8, its ranges chosen on `images`. The biases of `model` are changed on the way.
+
+    Raises:
+        UserError: the network has no layer of a name in `quantization.floats`.
+    """
+    floats = [node for module in quantization.floats for node in _nodes_of(model, module)]
+    correct_biases(model, images, floats)
+    narrower = None
+    if quantization.ranges != "minmax":
+        names = _activations(model)
+        narrower = spans(lambda: watched(model, names, images), quantization.ranges)
     # Rounded to 256 steps, the scores of many classes would tie: what the classifier puts out stays float.
-    smaller = integers(model, INTEGER, ("Gemm",), images)
+    smaller = integers(model, INTEGER, ("Gemm",), images, narrower, floats)
     _drop_zeros(smaller)
     return smaller
 
 
-def correct_biases(model: "ModelProto", images: Images) -> None:
+def _nodes_of(model: "ModelProto", module: str) -> list[str]:
+    found = taking(model, (f"network.{module}.",))
+    if not found:
+        raise UserError(f"the network has no layer {module!r} that could stay in floating point; give one of its own names")
+    return found
+
+
+def _activations(model: "ModelProto") -> list[str]:
+    """What passes between the nodes that int8 rounds, by name."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    passed: dict[str, None] = {}
+    for node in model.graph.node:
+        if node.op_type in INTEGER:
+            given = node.input if node.op_type == "Add" else node.input[:1]  # the others are constants: weights, limits
+            passed |= dict.fromkeys((*given, *node.output))
+    return [name for name in passed if name not in constants]
+
+
+def correct_biases(model: "ModelProto", images: Images, floats: Sequence[str] = ()) -> None:
     """Add to each bias what rounding the weights takes from the mean output of its channel (in place).
 
     Rounding moves a weight by up to half a step; over a channel's inputs, which are mostly positive, the errors do not
     cancel and shift the whole channel. The shift is the error times the mean input, measured on `images` (Nagel et al.,
     Data-Free Quantization, 1906.04721, section 4.2, with measured means; zeros padded at the border are not counted).
+    Nodes named in `floats` are not rounded.
     """
     constants = tensors(model)
-    nodes = [node for node in model.graph.node if node.op_type in WEIGHTED and node.input[1] in constants]
+    rounded = [node for node in model.graph.node if node.op_type in WEIGHTED and node.name not in floats]
+    nodes = [node for node in rounded if node.input[1] in constants]
     means = channel_means(model, {node.input[0]: WEIGHTED[node.op_type] for node in nodes}, images)
     for node in nodes:
         groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
@@ -108,7 +130,7 @@ def correct_biases(model: "ModelProto", images: Images) -> None:
         add_tensor(model, name, (bias + lost).astype(np.float32))
         del node.input[2:]
         node.input.append(name)
-    _drop_unused(model)
+    drop_unused(model)
 
 
 def _shift(weight: Float32[np.ndarray, "o *rest"], mean: Float[np.ndarray, "i"], groups: int) -> Float[np.ndarray, "o"]:
@@ -130,17 +152,4 @@ def _drop_zeros(model: "ModelProto") -> None:
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.output[0] in kernels and node.input[2] in zeros:
             del node.input[2]
-    _drop_unused(model)
-
-
-def _drop_unused(model: "ModelProto") -> None:
-    """Leave out the tensors that no node takes any more."""
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-
-
-def _spaced(count: int) -> np.ndarray:
-    """Positions of at most 256 of `count` images, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, CALIBRATION)).round().astype(np.int64)
+    drop_unused(model)

@@ -4,47 +4,52 @@ A new format is one file with a class that offers what `Target` asks for, and on
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from torch import nn
 
 from eyas import __version__
-from eyas.deploy.onnx import Onnx
+from eyas.deploy import predict as page
+from eyas.deploy.executorch import ExecuTorch
+from eyas.deploy.litert import LiteRT, LiteRTInt8
+from eyas.deploy.onnx import Onnx, OnnxFp16
+from eyas.deploy.openvino import OpenVino, OpenVinoBf16, OpenVinoInt8
 from eyas.deploy.parity import Precision, Predictor
+from eyas.deploy.pt2 import Pt2
 from eyas.deploy.quantize import OnnxInt8
+from eyas.deploy.shipment import Quantization, Shipment
 from eyas.deploy.timm import Timm
-from eyas.errors import UserError
+from eyas.errors import UserError, first_line
 from eyas.run import read_json, write_atomic, write_json
 
 FACTS = "artifact.json"
+PAGE = "predict.py"
 
 Status = Literal["unchecked", "accepted", "rejected"]
 
 
 class Target(Protocol):
-    """A format that a network can be exported to, and the runtime that answers from it."""
+    """A format that a network can be exported to, and the runtime that answers from it.
+
+    Attributes:
+        precision: of the arithmetic where the processor has it.
+        file: name of the main file, the one that `open` is given.
+        runs_on_devices: whether a budget is about it.
+    """
 
     precision: Precision
     file: str
     runs_on_devices: bool
 
-    def build(
-        self,
-        network: nn.Module,
-        *,
-        arch: str,
-        classes: Sequence[str],
-        resolution: int,
-        crop: float,
-        calibration: np.ndarray | None,
-    ) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """The files by name, the model among them as `file`, and what they were made with.
+    def build(self, shipment: Shipment, quantization: Quantization) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The files by name, `file` among them, and what they were made with.
 
-        The model takes uint8 [n, resolution, resolution, 3] and gives probabilities.
+        All files together are the model: it takes uint8 [n, *shipment.side, 3] and gives probabilities. What stays in
+        floating point ignores `quantization`.
         """
         ...
 
@@ -59,29 +64,42 @@ class Target(Protocol):
 
 TARGETS: dict[str, Target] = {
     "onnx": Onnx(),
+    "onnx-fp16": OnnxFp16(),
     "onnx-int8": OnnxInt8(),
+    "openvino": OpenVino(),
+    "openvino-bf16": OpenVinoBf16(),
+    "openvino-int8": OpenVinoInt8(),
+    "litert": LiteRT(),
+    "litert-int8": LiteRTInt8(),
+    "executorch": ExecuTorch(),
+    "pt2": Pt2(),
     "timm": Timm(),
 }
 
-# Those that a budget is about: `eyas fit` chooses among them and makes them all.
-DEVICE_TARGETS = tuple(name for name, target in TARGETS.items() if target.runs_on_devices)
+# What `eyas fit` chooses among, where it can be made here. Not onnx-fp16: on the processors that train it is no faster.
+# Not what is converted in an environment of its own, or made for phones that this machine cannot measure.
+_INSTALLED = find_spec("openvino") is not None and find_spec("nncf") is not None
+DEVICE_TARGETS = ("onnx", "onnx-int8", *(("openvino", "openvino-bf16", "openvino-int8") if _INSTALLED else ()))
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An exported model: a folder with the model file and `artifact.json`, which holds all fields but the folder.
+    """An exported model: a folder with the model's files and `artifact.json`, which holds all fields but the folder.
 
     Attributes:
         folder: where it lies.
         target: its name in `TARGETS`.
-        precision: of the weights.
+        precision: of the arithmetic.
         arch: the architecture's name.
         classes: in the order of the probabilities.
-        resolution: side in pixels of the square images that it takes.
+        resolution: side in pixels of the square images that the network sees.
         crop: share of a picture's sides that the centred box keeps which is resized to that; 1 is the whole picture.
-        file: name of the model file.
-        bytes: size of the model file.
-        sha256: checksum of the model file.
+        frame: height and width of the pictures that it takes, to crop and resize them by itself; None where it takes
+            [n, resolution, resolution, 3].
+        threshold: confidence from which on an answer is to be relied on; None where none was chosen.
+        file: name of the main file, which the runtime opens.
+        files: sha256 checksum of each of the model's files, by name.
+        bytes: size of all of them together.
         eyas: version that exported it.
         made_with: opset, versions and calibration that the file's bytes depend on; no dates, so that the same network
             exports to the same bytes.
@@ -94,94 +112,93 @@ class Artifact:
     arch: str
     classes: tuple[str, ...]
     resolution: int
+    crop: float
+    frame: tuple[int, int] | None
+    threshold: float | None
     file: str
+    files: dict[str, str]
     bytes: int
-    sha256: str
     eyas: str
     made_with: dict[str, Any]
-    crop: float = 1.0
     status: Status = "unchecked"
 
     @property
     def path(self) -> Path:
-        """The model file."""
+        """The main file."""
         return self.folder / self.file
 
+    @property
+    def side(self) -> tuple[int, int]:
+        """Height and width of the pictures that it takes."""
+        return self.frame or (self.resolution, self.resolution)
+
     def save(self) -> None:
-        """Write `artifact.json` beside the model file, whole or not at all."""
+        """Write `artifact.json` beside the model's files, whole or not at all."""
         facts = asdict(self)
         del facts["folder"]
         write_json(self.folder / FACTS, facts)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Artifact":
-        """Read an artifact and check its model file against the checksum.
+        """Read an artifact and check its model's files against their checksums.
 
         Raises:
-            UserError: the folder holds no artifact, or its model file is missing or was changed.
+            UserError: the folder holds no artifact, or one of its files is missing or was changed.
         """
         folder = Path(folder)
         if not (folder / FACTS).is_file():
             raise UserError(f"{folder} is not an artifact: it has no {FACTS}; give a folder that an export wrote")
         facts: Any = read_json(folder / FACTS)
         expected = {field.name for field in fields(cls)} - {"folder"}
-        if isinstance(facts, dict):
-            facts.setdefault("crop", 1.0)  # which went without saying before there was a choice
         if not isinstance(facts, dict) or set(facts) != expected or facts["target"] not in TARGETS:
             raise UserError(f"{folder / FACTS} is not one that this version of Eyas ({__version__}) writes; export again")
-        classes = tuple(facts.pop("classes"))
-        artifact = cls(folder=folder, classes=classes, **facts)
-        artifact._verify()
+        facts["classes"] = tuple(facts["classes"])
+        facts["frame"] = tuple(facts["frame"]) if facts["frame"] else None
+        artifact = cls(folder=folder, **facts)
+        for name, checksum in artifact.files.items():
+            _verify(folder / name, checksum)
         return artifact
 
     def predictor(self, threads: int = 0) -> Predictor:
-        """Images uint8 [n, resolution, resolution, 3] -> probabilities float32 [n, k], by the real runtime.
+        """Images uint8 [n, *side, 3] -> probabilities float32 [n, k], by the real runtime.
 
         Args:
             threads: 0 lets the runtime choose.
+
+        Raises:
+            UserError: the runtime is missing or cannot open the file; later, images that are not what the file takes.
         """
-        return TARGETS[self.target].open(self.path, threads)
+        try:
+            opened = TARGETS[self.target].open(self.path, threads)
+        except UserError:
+            raise
+        except Exception as error:  # each runtime has its own, down to bare RuntimeError
+            raise UserError(f"{self.path} cannot be opened by {self.runtime()} ({first_line(error)}); export again") from None
+        expected = (*self.side, 3)
+
+        def predict(images: np.ndarray) -> np.ndarray:
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+                raise UserError(
+                    f"{self.path} takes uint8 images [n, {expected[0]}, {expected[1]}, 3] and was given {images.dtype} "
+                    f"{list(images.shape)}; resize them first and do not scale or normalise them"
+                )
+            return opened(images)
+
+        return predict
 
     def runtime(self) -> str:
         """Name and version of what `predictor` answers with."""
         return TARGETS[self.target].runtime()
 
-    def _verify(self) -> None:
-        try:
-            found = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        except FileNotFoundError:
-            raise UserError(f"{self.path} is missing, which {FACTS} beside it describes; export again") from None
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be read: {error.strerror}") from None
-        if found != self.sha256:
-            raise UserError(
-                f"{self.path} was changed after its export: its sha256 checksum is {found[:12]}... and {FACTS} records "
-                f"{self.sha256[:12]}...; export again"
-            )
 
-
-def export(
-    network: nn.Module,
-    folder: str | Path,
-    target: str,
-    *,
-    arch: str,
-    classes: Sequence[str],
-    resolution: int,
-    crop: float = 1.0,
-    calibration: np.ndarray | None = None,
-) -> Artifact:
-    """Write the network as an artifact into `folder`; an artifact that is there already is replaced.
+def export(shipment: Shipment, folder: str | Path, target: str, quantization: Quantization = Quantization()) -> Artifact:
+    """Write a network as an artifact into `folder`; an artifact that is there already is replaced.
 
     Args:
-        network: takes uint8 [n, h, w, 3], scales and normalises by itself, and answers logits [n, k].
+        shipment: the network and what is known of it.
         folder: is made if it is not there.
         target: a name in `TARGETS`.
-        arch: the architecture's name, for the record.
-        classes: in the order of the logits.
-        resolution: side in pixels; resizing to it is the caller's part.
-        crop: share of a picture's sides that the centred box keeps which is resized; 1 is the whole picture.
-        calibration: training images uint8 [n, resolution, resolution, 3]; int8 targets need about 256.
+        quantization: how an int8 target rounds.
 
     Raises:
         UserError: the target is unknown, its packages are missing, or the folder cannot be written.
@@ -189,22 +206,22 @@ def export(
     if target not in TARGETS:
         raise UserError(f"no export target {target!r}; there are {', '.join(TARGETS)}")
     format_ = TARGETS[target]
-    files, made_with = format_.build(
-        network, arch=arch, classes=classes, resolution=resolution, crop=crop, calibration=calibration
-    )
+    files, made_with = format_.build(shipment, quantization)
     artifact = Artifact(
         folder=Path(folder),
         target=target,
         precision=format_.precision,
-        arch=arch,
-        classes=tuple(classes),
-        resolution=resolution,
+        arch=shipment.arch,
+        classes=shipment.classes,
+        resolution=shipment.resolution,
+        crop=shipment.crop,
+        frame=shipment.frame,
+        threshold=shipment.threshold,
         file=format_.file,
-        bytes=len(files[format_.file]),
-        sha256=hashlib.sha256(files[format_.file]).hexdigest(),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        bytes=sum(map(len, files.values())),
         eyas=__version__,
         made_with=made_with,
-        crop=crop,
     )
     try:
         artifact.folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +229,29 @@ def export(
         (artifact.folder / FACTS).unlink(missing_ok=True)
         for name, content in files.items():
             write_atomic(artifact.folder / name, content)
+        if target.partition("-")[0] in page.RUNTIMES:  # it is no part of the model and of its size
+            write_atomic(artifact.folder / PAGE, resources.files("eyas.deploy").joinpath(PAGE).read_bytes())
         artifact.save()
     except OSError as error:
         raise UserError(f"cannot write an artifact to {folder}: {error.strerror}; give a directory you may write") from None
     return artifact
+
+
+def _verify(path: Path, checksum: str) -> None:
+    """Whether a file is the one that was exported.
+
+    Raises:
+        UserError: it is missing, cannot be read, or was changed.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing, which {FACTS} beside it describes; export again") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if found != checksum:
+        raise UserError(
+            f"{path} was changed after its export: its sha256 checksum is {found[:12]}... and {FACTS} records "
+            f"{checksum[:12]}...; export again"
+        )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from eyas.arch.spec import Arch
 from eyas.deploy.parity import Precision, Predictor
+from eyas.deploy.shipment import Quantization, Shipment
 from eyas.errors import UserError
 from eyas.nn.build import Network
 from eyas.nn.foreign import timm_model, timm_version
@@ -32,24 +33,22 @@ class Timm:
 
     def build(
         self,
-        network: nn.Module,
-        *,
-        arch: str,
-        classes: Sequence[str],
-        resolution: int,
-        crop: float,
-        calibration: UInt8[np.ndarray, "n h w 3"] | None,  # noqa: ARG002 - weights that stay float32 need none
+        shipment: Shipment,
+        quantization: Quantization,  # noqa: ARG002 - weights that stay float32 need none
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The tensors by timm's names, and timm's configuration with the preprocessing that Eyas trains and tests with.
 
         Raises:
-            UserError: timm is not installed, or has no such network.
+            UserError: timm is not installed, has no such network, or is to crop and resize frames by itself.
         """
+        network = shipment.network
         if not isinstance(network, Network):
-            raise UserError(f"{arch} is no network of Eyas; only those can be written in timm's layout")
+            raise UserError(f"{shipment.arch} is no network of Eyas; only those can be written in timm's layout")
+        if shipment.frame:
+            raise UserError("timm crops and resizes before the network, so its files take no frame; leave --frame out for timm")
         name, options = named(network.arch)
-        config = configuration(name, options, network, classes, resolution, crop)
-        model = timm_model(name, len(classes), **options)
+        config = configuration(name, options, network, shipment.classes, shipment.resolution, shipment.crop)
+        model = timm_model(name, len(shipment.classes), **options)
         files = {self.file: save(renamed(network, model), {"format": "pt"}), CONFIG: json.dumps(config, indent=2).encode()}
         return files, {"timm": timm_version(), "model": name, "options": options}
 

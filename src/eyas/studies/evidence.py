@@ -8,17 +8,18 @@ from typing import Any
 
 from eyas.arch.budget import Budget, show
 from eyas.data.manifest import Manifest
-from eyas.deploy.target import DEVICE_TARGETS
+from eyas.deploy.target import TARGETS
 from eyas.errors import UserError
 from eyas.report.items import Tone
 from eyas.run import ATTIC, INPUTS, MARK, Done, Run, read_json
 from eyas.studies.learning import LOG
 from eyas.studies.log import read_log
+from eyas.studies.model import check_kind, find_model
 from eyas.studies.networks import RoundFound, folder_of, rounds_found, second_found
 from eyas.studies.noisy_student import CONFIDENCE
 from eyas.studies.prepare import Data, load
 from eyas.studies.proof import Accuracy
-from eyas.studies.ship import shipped
+from eyas.studies.ship import shipped, timing_of
 
 NEEDED = {
     "fit": ("data/stage.json", "plan/stage.json", "teacher/stage.json", "student/stage.json", "test/stage.json", "result.json"),
@@ -160,6 +161,7 @@ def gather(run: Path) -> Evidence:
         UserError: it is not a run of eyas fit or eyas train, or not finished.
     """
     recipe = _recipe(run)
+    check_kind(find_model(run), "classify")
     opened = Run(run)
     tested = opened.done("test").result
     stages = {name: opened.done(folder_of(name)) for name in tested}
@@ -179,7 +181,7 @@ def gather(run: Path) -> Evidence:
         logs={name: read_log(done.folder / LOG) for name, done in stages.items()},
         artifacts={target: done.result for target, done in made.items()},
         budgets={target: _limits(done) for target, done in made.items()},
-        ships=_ships(made, plan["chosen"]["target"] if plan else ""),
+        ships=_ships(opened, made, plan["chosen"]["target"] if plan else ""),
         plan=plan,
         rounds=rounds_found(opened, tested, pooled) if fitted and data.pile is not None and len(data.pile) else (),
         second=second_found(opened, pooled) if "fixmatch" in tested else None,
@@ -246,13 +248,15 @@ def _checked_now(run: Path, data: Data) -> Data:
 def _artifacts(opened: Run, final: Done) -> dict[str, Done]:
     """The files for devices that were exported from this very network, in the order of their names."""
     marks = sorted((opened.path / "artifacts").glob(f"*/{MARK}"))
-    names = [mark.parent.name for mark in marks if mark.parent.name in DEVICE_TARGETS]
+    names = [mark.parent.name for mark in marks if TARGETS[mark.parent.name].runs_on_devices]
     done = {name: opened.done(f"artifacts/{name}") for name in names}
     return {target: each for target, each in done.items() if _inputs(each.folder)["student"] == final.digest}
 
 
-def _ships(made: dict[str, Done], planned: str) -> str | None:
-    return shipped(made, planned) if any(not done.result["reasons"] for done in made.values()) else None
+def _ships(opened: Run, made: dict[str, Done], planned: str) -> str | None:
+    if all(done.result["reasons"] for done in made.values()):
+        return None
+    return shipped(made, planned, timing_of(opened, made))
 
 
 def _limits(done: Done) -> Budget:

@@ -8,7 +8,7 @@ from typing import Literal
 from eyas.arch.budget import Budget
 from eyas.arch.cost import cost
 from eyas.arch.parse import like, parse
-from eyas.deploy.target import DEVICE_TARGETS
+from eyas.deploy.ladder import share
 from eyas.errors import UserError
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Done, Run, write_json
@@ -17,12 +17,12 @@ from eyas.studies.batch_size import settled
 from eyas.studies.fixmatch import fixmatch
 from eyas.studies.learning import start
 from eyas.studies.noisy_student import Course, School, planned, self_train
-from eyas.studies.plan import plan
+from eyas.studies.plan_stage import plan_student
 from eyas.studies.prepare import Data, cache_of, prepare
 from eyas.studies.proof import Accuracy
 from eyas.studies.report import write_report
 from eyas.studies.seeds import over_seeds, test_over_seeds
-from eyas.studies.ship import ship, shipped, sound
+from eyas.studies.ship import MAX_DROP, defaults, ship, shipped, sound, timed
 from eyas.studies.small import fitted_student
 from eyas.studies.suspects import check_held_out
 from eyas.studies.train import choose_start
@@ -70,6 +70,8 @@ def fit(
     distillation: Training = DISTILLATION,
     splits: Splits = Splits(),
     threads: int = 1,
+    max_drop: str = MAX_DROP,
+    explore: int = 0,
     seed: int = 0,
     seeds: int = 1,
     method: Method = "noisy-student",
@@ -90,6 +92,8 @@ def fit(
         distillation: how the model that fits is taught by the best one.
         splits: shares held out where the data does not say.
         threads: processor threads that latency is measured with; 0 lets the runtime choose.
+        max_drop: accuracy on the validation images that an int8 file may lose, in points.
+        explore: train so many candidates briefly before one is chosen, drop the worse half, and again; 0: none.
         seed: what all randomness follows from.
         seeds: teacher and rounds are repeated with so many seeds from that one on, and the pile is judged by all of them.
         method: how the pile is learned from: by noisy-student, by fixmatch, or by both, compared.
@@ -101,8 +105,11 @@ def fit(
     """
     asked = {"study": "fit", **{name: value for name, value in locals().items() if name != "cache_dir"}}
     sound(threads)
+    share(max_drop)
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or above")
+    if explore < 0 or explore == 1:
+        raise UserError(f"--explore is {explore}; it must be 2 or above, or 0")
     distillation = seen_alike(distillation, training)
     need("onnxruntime", "onnxscript", "altair", "vl_convert")
     limits = Budget.parse(budget) if budget else Budget()
@@ -114,14 +121,7 @@ def fit(
         pool = str(unlabeled) if unlabeled else None
         cache, view = cache_of(cache_dir), training.test_crop
         ready = prepare(run, str(data), pool, labels, splits, side, seed, cache=cache, view=view)
-        chosen = run.stage(
-            "plan",
-            lambda folder: plan(folder, limits, strong, ready.classes, threads),
-            budget=str(limits),
-            teacher=str(strong),
-            classes=ready.classes,
-            threads=threads,
-        ).result["chosen"]
+        chosen = plan_student(run, begin, ready, limits, threads, explore, training, weights, seed)["chosen"]
         write_json(run.path / "recipe.json", asked | {"arch": str(strong)})  # what cannot be done is not the run's recipe
         largest = max((begin, *(student for _, student in rounds)), key=lambda each: cost(each.arch).madds)
         training = settled(run, "batch", largest, ready, training, max((each.ratio for each, _ in rounds), default=0))
@@ -134,7 +134,7 @@ def fit(
         small = like(parse(chosen["arch"]), strong)
         fresh = begin if small == strong else start(small, "none" if weights == "none" else "auto")
         fitted = fitted_student(run, best, fresh, ready, distillation, seed)
-        made = ship(run, fitted, ready, limits, threads, list(DEVICE_TARGETS))
+        made = ship(run, fitted, ready, limits, threads, defaults(chosen["target"]), max_drop)
         models = course.networks | {"fitted": fitted}
         test = run.joint_stage(
             "test",
@@ -147,8 +147,10 @@ def fit(
             test_over_seeds(run, courses, ready)
         told = verdict(ready, course, self_training)
         write_json(run.path / "result.json", {"verdict": told})
+        timing = timed(run, made, threads)
         report = current().agree(lambda: write_report(run.path))
-    target = shipped(made, chosen["target"])
+        target = shipped(made, chosen["target"], timing)
+        write_json(run.path / "result.json", {"verdict": told, "ships": target})
     file = made[target].result
     found = {name: Accuracy(**scored["accuracy"]) for name, scored in test.items()}
     found[target] = Accuracy(**file["test"]["accuracy"])

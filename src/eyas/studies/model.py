@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eyas.errors import UserError
 from eyas.nn.build import Network
-from eyas.nn.weights import load_network
+from eyas.nn.weights import Kind, kind_of, load_network
 from eyas.run import INPUTS, MARK
 from eyas.studies.learning import MODEL
 
@@ -30,6 +30,23 @@ def find_model(run: str | Path) -> Path:
     raise UserError(f"no trained model in {run}; give a finished run of eyas fit or eyas train, or a folder that holds {MODEL}")
 
 
+def check_kind(path: Path, kind: Kind) -> None:
+    """Refuse a model of another task than `kind`.
+
+    Raises:
+        UserError: it is.
+    """
+    found = kind_of(path)
+    if found != kind:
+        raise UserError(f"{path} was trained for the task {found}, and this works for {kind}; eyas evaluate measures any")
+
+
 def open_model(run: str | Path) -> tuple[Network, tuple[str, ...]]:
-    """The network of a run and its class names."""
-    return load_network(find_model(run))
+    """The classifier of a run and its class names.
+
+    Raises:
+        UserError: there is none, or it was trained for another task.
+    """
+    path = find_model(run)
+    check_kind(path, "classify")
+    return load_network(path)

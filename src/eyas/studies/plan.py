@@ -1,163 +1,156 @@
-"""Which network for the budget: candidates costed from their values, the best of them measured on the exported graph."""
+"""`eyas plan`: which network fits a budget, and what each of its limits keeps out."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from torch import nn
+import torch
 
-from eyas.arch.budget import Budget, show
-from eyas.arch.cost import cost
-from eyas.arch.parse import like, parse
-from eyas.arch.scale import at, strided, wider
-from eyas.arch.spec import Arch, layers
-from eyas.arch.tables import EFFICIENTNET_LITE0, MOBILENET_V1
-from eyas.deploy.measure import measure
-from eyas.deploy.target import DEVICE_TARGETS, TARGETS, export
+from eyas.arch.budget import Budget
+from eyas.arch.latency import Table
+from eyas.arch.parse import parse
+from eyas.arch.search import tables
 from eyas.errors import UserError
-from eyas.nn.build import Network, build
-from eyas.progress import work
-from eyas.run import write_json
+from eyas.recipe import Splits, Training
+from eyas.report.page import Report
+from eyas.run import Run, plain, read_json, write_json
+from eyas.studies.learning import Start, start
+from eyas.studies.plan_candidates import formats
+from eyas.studies.plan_explore import Trainer
+from eyas.studies.plan_stage import RULES, explored, gathered, planned
+from eyas.studies.prepare import Data, cache_of, choose_resolution, prepare
+from eyas.studies.report_plan import plan_section
+from eyas.studies.ship import sound
+from eyas.studies.train import SMALL, STRIDE
 
-FAMILIES = (EFFICIENTNET_LITE0, MOBILENET_V1)
-WIDTHS = (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.35, 0.25)
-RESOLUTIONS = (1.0, 0.75, 0.5)  # of the teacher's
-TRIALS = 6  # candidates that are exported and measured before the plan gives up
-SLACK = 1.05  # an estimated size may be over the limit by this much and still be tried
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A network in a format. `size` in bytes is estimated until `measured`; `latency` is in milliseconds."""
-
-    arch: str
-    target: str
-    madds: int
-    params: int
-    size: float
-    family: bool
-    measured: bool = False
-    latency: float | None = None
-    refusals: tuple[str, ...] = ()
+TRIALS = 8  # candidates that are measured to find one that fits: more than in a run, which has other things to do
+RELAX = 2  # candidates that are measured to be sure of what a higher limit would buy
+LARGEST_STRIDE = 32
 
 
-def plan(folder: Path, budget: Budget, teacher: Arch, classes: tuple[str, ...], threads: int) -> dict[str, Any]:
-    """Choose the most capable candidate that the budget admits, and write `plan.json`.
+@dataclass(frozen=True)
+class Planned:
+    """What `eyas plan` found.
 
-    Capable: first the teacher's own family, from which a narrower network inherits its weights; then by MAdds, along which
-    accuracy grows (MobileNets, Figure 4; EfficientNet, Figure 3); then float32 before int8. Size and latency are those of
-    the exported file, with untrained weights: neither depends on what the weights are.
+    Attributes:
+        plan: the choice, the Pareto fronts, what binds, and the candidates that were looked at, as in plan.json.
+        out: where it was written; None where nowhere.
+        report: the page; None without `out`.
+    """
+
+    plan: dict[str, Any]
+    out: Path | None
+    report: Path | None
+
+
+def plan(
+    budget: str,
+    family: list[str] | None = None,
+    classes: int = 1000,
+    teacher: str | None = None,
+    table: str | None = None,
+    to: list[str] | None = None,
+    threads: int = 1,
+    explore: int = 0,
+    data: str | None = None,
+    out: str | None = None,
+    weights: str = "auto",
+    training: Training = Training(),
+    labels: int = 0,
+    seed: int = 0,
+    cache_dir: str = "auto",
+) -> Planned:
+    """Find the most accurate network that a budget admits, and what each limit keeps out.
+
+    Args:
+        budget: what the model file must keep, for example "size<=2MB,latency<=10ms".
+        family: families or tables to choose from, for example mobilenet_v3 efficientnet_lite; all when left out.
+        classes: of the classifier; with --data those of the data.
+        teacher: plan for a student of this network, for example efficientnet_lite0@160.
+        table: a latency table of the device, made by eyas measure --device-table.
+        to: formats; the latency table's, or onnx and onnx-int8 when left out.
+        threads: processor threads that latency is measured with; 0 lets the runtime choose.
+        explore: train so many candidates briefly on --data, drop the worse half, and again, until one is left; 0: none.
+        data: labelled images to explore with.
+        out: directory for plan.json and report.html; the same command goes on with it.
+        weights: what candidates begin with when explored: auto (those of an installed package) or none.
+        training: how candidates are trained when explored; only its length is not taken.
+        labels: explore with only so many labels besides those of the test split; 0 uses all.
+        seed: what the splits and the trainings follow from.
+        cache_dir: where prepared images are kept between runs; auto is the user's cache folder, none keeps none.
 
     Raises:
-        UserError: no candidate fits; the nearest is named.
+        UserError: nothing fits, or what was asked for cannot be planned.
     """
-    ranked = rank(candidates(teacher, len(classes)))
-    judged = [replace(one, refusals=tuple(_refusals(budget, one))) for one in ranked]
-    admitted = [index for index, one in enumerate(judged) if not _refusals(budget, replace(one, size=one.size / SLACK))]
-    chosen = None
-    with TemporaryDirectory() as trial, work("planning", min(TRIALS, len(admitted))) as progress:
-        while chosen is None and (index := _next([judged[index] for index in admitted], budget)) is not None:
-            one = judged[admitted[index]]
-            arch = like(parse(one.arch), teacher)
-            network = build(arch, nn.Linear(arch.features, len(classes)))
-            one = judged[admitted[index]] = _measured(Path(trial), one, budget, network, classes, threads)
-            progress.at(sum(other.measured for other in judged), one.arch)
-            chosen = None if one.refusals else one
-    if chosen is None:
-        raise UserError(_nothing_fits(budget, judged))
-    found = {"budget": str(budget), "threads": threads, "chosen": asdict(chosen), "candidates": [asdict(one) for one in judged]}
-    write_json(folder / "plan.json", found)
-    return found
+    asked = {"study": "plan", **{name: value for name, value in locals().items() if name != "cache_dir"}}
+    limits, timed = Budget.parse(budget), Table.load(table) if table else None
+    _check(threads, timed, explore, data, out, classes)
+    targets, names = formats(to, timed), tables(family)
+    begin = start(parse(teacher), weights) if teacher else None
+    strong = begin.arch if begin else None
+    with Run.open(out) if out else nullcontext() as run:
+        within = _images(data, begin) if data else None
+        if run is None:
+            found = gathered(strong, names, targets, classes, timed)
+            told = planned(None, found, limits, strong, _named(classes), threads, timed, trials=TRIALS, relax=RELAX)
+            return Planned(plain(told), None, None)
+        ready = _prepared(run, data, within[0], labels, seed, cache_dir, training) if data and within else None
+        answers = ready.classes if ready else _named(classes)
+        found = gathered(strong, names, targets, len(answers), timed, within)
+        trainer = Trainer(run, ready, training, begin, weights, seed) if ready else None
+        proxies = explored(trainer, found, limits, threads, explore) if trainer else {}
+        done = run.stage(
+            "plan",
+            lambda folder: planned(folder, found, limits, strong, answers, threads, timed, proxies, TRIALS, RELAX),
+            budget=str(limits),
+            tables=names,
+            classes=answers,
+            teacher=begin.facts if begin else None,
+            table=read_json(Path(table)) if table else None,
+            to=targets,
+            threads=threads,
+            explored=list(proxies.values()),
+            rules=RULES,
+        ).result
+        write_json(run.path / "recipe.json", asked)
+        title, text = f"Eyas plan: {run.path.resolve().name}", f"{done['chosen']['arch']} within {limits}"
+        page = Report(title, text, (plan_section(done),), (), done).save(run.path)
+    return Planned(done, Path(out or ""), page)
 
 
-def candidates(teacher: Arch, classes: int) -> Iterator[Candidate]:
-    """The teacher, and every family at every width and resolution where it costs less, each in every format."""
-    most = cost(teacher, classes).madds
-    for name, arch in _archs(teacher).items():
-        spent = cost(arch, classes)
-        if spent.madds <= most:  # one that is larger would learn from a weaker one
-            for target in DEVICE_TARGETS:
-                size = estimate(arch, classes, target)
-                yield Candidate(name, target, spent.madds, spent.params, size, arch.name == teacher.name)
+def _check(threads: int, table: Table | None, explore: int, data: str | None, out: str | None, classes: int) -> None:
+    """Whether what was asked for can be planned.
 
-
-def rank(found: Iterator[Candidate]) -> list[Candidate]:
-    """The most capable first."""
-    order = list(DEVICE_TARGETS)
-    return sorted(found, key=lambda one: (not one.family, -one.madds, order.index(one.target)))
-
-
-def estimate(arch: Arch, classes: int, target: str) -> float:
-    """Bytes of the exported file: weights and biases, the scales that int8 adds, and the graph's own text."""
-    of = [layer for _, layer in layers(arch, classes)]
-    weights, channels = sum(layer.weights for layer in of), sum(layer.outputs for layer in of)
-    if TARGETS[target].precision == "int8":
-        return weights + 12 * channels + 1600 * len(of)  # a scale, an int32 bias and its scale for each channel
-    return 4 * (weights + channels) + 1200 * len(of)
-
-
-def _archs(teacher: Arch) -> dict[str, Arch]:
-    """Architectures by their text, none of a larger resolution than the teacher's."""
-    found = {str(teacher): teacher}
-    families = {teacher.name: replace(teacher, width=1.0, depth=1.0)} | {arch.name: arch for arch in FAMILIES}
-    for family in families.values():
-        for resolution in sorted({max(32, round(teacher.resolution * share / 16) * 16) for share in RESOLUTIONS}):
-            for width in WIDTHS:
-                arch = at(strided(wider(replace(family, output_stride=None), width), _stride(family, teacher)), resolution)
-                found.setdefault(str(arch), arch)
-    return found
-
-
-def _next(ranked: list[Candidate], budget: Budget) -> int | None:
-    """Which to measure next: the most capable that the measured ones leave a hope for, and last of all the fastest."""
-    measured = [one for one in ranked if one.measured]
-    untried = [index for index, one in enumerate(ranked) if not one.measured]
-    if not untried:
-        return None
-    fastest = min(range(len(ranked)), key=lambda index: (ranked[index].madds, ranked[index].size))
-    hopeful = [index for index in untried if not any(_slower(ranked[index], one, budget, len(measured)) for one in measured)]
-    if hopeful and len(measured) < TRIALS - 1:
-        return hopeful[0]
-    return None if ranked[fastest].measured else fastest
-
-
-def _slower(one: Candidate, measured: Candidate, budget: Budget, tried: int) -> bool:
-    """Whether `one` would break the latency too, judged by one of the same format that was measured.
-
-    Time falls more slowly than MAdds do, as every layer costs some by itself, so each trial asks for a tenth more.
+    Raises:
+        UserError: it cannot.
     """
-    if budget.latency is None or measured.latency is None or one.target != measured.target:
-        return False
-    return measured.latency * one.madds / measured.madds > budget.latency * (1 - tried / 10)
+    sound(threads)
+    if classes < 1:
+        raise UserError(f"--classes is {classes}; it must be 1 or above")
+    if table and table.threads != threads:
+        raise UserError(f"the latency table is of {table.threads} threads, not of {threads}; give --threads {table.threads}")
+    if explore < 0 or explore == 1:
+        raise UserError(f"--explore is {explore}; it must be 2 or above, for one network is compared with nothing, or 0")
+    if bool(explore) != bool(data):
+        raise UserError("--explore and --data go together: candidates are explored by training them on labelled images")
+    if explore and not out:
+        raise UserError("--explore trains, and what is trained is kept in a run: give --out a directory")
+    missing = [package for package in ("altair", "vl_convert") if out and find_spec(package) is None]
+    if missing:
+        raise UserError(f"--out writes a report, and needs {', '.join(missing)}: pip install 'eyas[report]'")
 
 
-def _stride(family: Arch, teacher: Arch) -> int:
-    return min(teacher.total_stride, replace(family, output_stride=None).total_stride)
+def _named(classes: int) -> tuple[str, ...]:
+    return tuple(map(str, range(classes)))
 
 
-def _measured(
-    folder: Path, one: Candidate, budget: Budget, network: Network, classes: tuple[str, ...], threads: int
-) -> Candidate:
-    side = network.arch.resolution
-    images = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
-    artifact = export(network, folder, one.target, arch=one.arch, classes=classes, resolution=side, calibration=images)
-    latency = measure(artifact, threads).median_ms
-    measured = replace(one, size=artifact.bytes, latency=latency, measured=True)
-    return replace(measured, refusals=tuple(_refusals(budget, measured)))
+def _images(data: str, begin: Start | None) -> tuple[int, int]:
+    """The side that images of this data are seen at, and the output stride that suits it."""
+    side = begin.arch.resolution if begin else choose_resolution(data, torch.cuda.is_available())
+    return side, STRIDE if side <= SMALL else LARGEST_STRIDE
 
 
-def _refusals(budget: Budget, one: Candidate) -> list[str]:
-    return budget.refusals(size=one.size, madds=one.madds, params=one.params, latency=one.latency)
-
-
-def _nothing_fits(budget: Budget, judged: list[Candidate]) -> str:
-    known = [one for one in judged if one.measured] or judged
-    least = min(known, key=lambda one: (len(one.refusals), one.latency or 0, one.size, one.madds))
-    numbers = f"{show('size', least.size)}, {show('madds', least.madds)} MAdds, {show('params', least.params)} parameters"
-    latency = f", {show('latency', least.latency)}" if least.latency is not None else ""
-    why = f" ({'; '.join(least.refusals)})" if least.refusals else ""
-    nearest = f"the nearest of {len(judged)} candidates is {least.arch} as {least.target} with {numbers}{latency}{why}"
-    return f"nothing fits the budget {budget}: {nearest}; raise the limit"
+def _prepared(run: Run, data: str, side: int, labels: int, seed: int, cache_dir: str, training: Training) -> Data:
+    return prepare(run, data, None, labels, Splits(), side, seed, False, cache_of(cache_dir), view=training.test_crop)

@@ -10,11 +10,12 @@ from eyas.deploy.measure import machine
 from eyas.report.items import Item, Number, Numbers, Section, Table, Text, Tone, Verdict
 from eyas.report.page import Report
 from eyas.run import read_json, write_atomic
-from eyas.studies import report_choices, report_data, report_labels, report_pile, report_results
+from eyas.studies import report_choices, report_data, report_int8, report_labels, report_pile, report_results
 from eyas.studies.card import card
 from eyas.studies.evidence import Checked, Evidence, amount, checked, gather, percent, threads
 from eyas.studies.networks import name_of
 from eyas.studies.proof import Accuracy
+from eyas.studies.report_plan import plan_section
 
 
 def write_report(run: Path) -> Path:
@@ -89,11 +90,12 @@ def sections(found: Evidence) -> tuple[Section, ...]:
     return (
         report_results.accuracies(found),
         *((report_results.files(found),) if found.artifacts else ()),
+        *report_int8.ladders(found),
         *((report_results.gains(found),) if found.rounds or found.second else ()),
         *(report_pile.piles(found) if found.pile is not None else ()),
         report_data.data(found),
         report_labels.labels(found),
-        *((report_choices.plan(found),) if found.plan else ()),
+        *((plan_section(found.plan),) if found.plan else ()),
         report_results.learning(found),
         report_choices.asked(found),
         versions(found),

@@ -4,43 +4,67 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eyas.arch.budget import Budget
 from eyas.arch.cost import cost
-from eyas.data.batches import Examples, stacked
-from eyas.deploy.measure import machine, measure
-from eyas.deploy.parity import CONTRACTS, breaches, check, reference_of
-from eyas.deploy.target import DEVICE_TARGETS, Artifact, export
+from eyas.deploy.ladder import climb, share
+from eyas.deploy.measure import compare, machine, measure
+from eyas.deploy.parity import Contract, Parity, agreed, breaches
+from eyas.deploy.target import DEVICE_TARGETS, TARGETS, Artifact, export
 from eyas.errors import ContractError, UserError
-from eyas.nn.weights import load_network
+from eyas.nn.build import Network
 from eyas.progress import work
-from eyas.run import Done, Run, write_json
-from eyas.studies.answering import confusion, correct
+from eyas.run import INPUTS, MARK, Done, Run, read_json, write_json
+from eyas.studies.encoded import Encoded
+from eyas.studies.inspection import Inspection
 from eyas.studies.learning import MODEL
 from eyas.studies.prepare import Data
-from eyas.studies.proof import accuracy
+from eyas.studies.tune import tuned
 
-CALIBRATION = 256  # training images that int8 ranges are measured on
+MAX_DROP = "0.5pt"  # of accuracy, by int8 against the float network
+SLOWER = 1.05  # what ships may take so much longer than the fastest
+TIMING = "timing"  # the stage in which files are timed in turn
 
 
-def ship(run: Run, student: Done, data: Data, budget: Budget, threads: int, targets: list[str]) -> dict[str, Done]:
+def ship(
+    run: Run,
+    student: Done,
+    data: Data,
+    budget: Budget,
+    threads: int,
+    targets: list[str],
+    max_drop: str = MAX_DROP,
+    frame: tuple[int, int] | None = None,
+) -> dict[str, Done]:
     """Every target as an artifact of the run, accepted or rejected with the reasons.
 
+    Args:
+        run: where they go, into `artifacts/TARGET`.
+        student: the stage of the network.
+        data: of the run; files are judged on its validation images, and tested on its test images.
+        budget: what files for devices must keep.
+        threads: that latency is measured with.
+        targets: names in `TARGETS`.
+        max_drop: points of accuracy that an int8 file may lose.
+        frame: height and width of what the files take, to crop and resize by themselves.
+
     Raises:
-        UserError: the number of threads is none.
+        UserError: the number of threads is none, or the accuracy that int8 may lose is not written as such.
     """
     sound(threads)
+    allowed = share(max_drop)
     made: dict[str, Done] = {}
+    inspection = Inspection(student.folder / MODEL, Encoded(data), frame)
     with work("exporting", len(targets)) as progress:
         for number, target in enumerate(targets):
             made[target] = run.stage(
                 f"artifacts/{target}",
-                lambda folder, target=target: make(folder, student.folder / MODEL, target, data, budget, threads),
+                lambda folder, target=target: make(folder, inspection, target, budget, threads, allowed),
                 student=student.digest,
                 data=data.digest,
                 budget=str(budget),
                 threads=threads,
+                **({"max_drop": max_drop} if TARGETS[target].precision == "int8" else {}),
+                **({"frame": frame} if frame else {}),
             )
             progress.at(number + 1, target)
     return made
@@ -56,42 +80,96 @@ def sound(threads: int) -> None:
         raise UserError(f"threads is {threads}; it must be 1 or above, or 0 to let the runtime choose")
 
 
-def make(folder: Path, model: Path, target: str, data: Data, budget: Budget, threads: int) -> dict[str, Any]:
-    """One artifact: `artifact.json` and the model file, `parity.json`, `latency.json`."""
-    network, classes = load_network(model)
-    arch, resolution, view = str(network.arch), network.arch.resolution, network.arch.preprocessing.view
-    calibration = stacked(_spread(data.examples("train"), CALIBRATION), resolution, view)
-    facts = {"arch": arch, "classes": classes, "resolution": resolution, "crop": view}
-    artifact = export(network, folder, target, calibration=calibration, **facts)
-    validation, test = data.examples("validation"), data.examples("test")
-    answer = artifact.predictor()
-    parity = check(reference_of(network), answer, stacked(validation, resolution, view), validation.targets.argmax(1))
+def make(folder: Path, inspection: Inspection, target: str, budget: Budget, threads: int, max_drop: float) -> dict[str, Any]:
+    """One artifact: `artifact.json` and the model's files, `parity.json`, `latency.json`; of int8, `ladder.json`."""
+    shipment = inspection.shipment
+    contract = agreed(TARGETS[target].precision, max_drop)
+    artifact, parity = _exported(folder, inspection, target, contract, budget)
     latency = measure(artifact, threads)
-    spent = cost(network.arch, len(classes))
-    reasons = breaches(parity, CONTRACTS[artifact.precision])
-    if target in DEVICE_TARGETS:
+    assert isinstance(shipment.network, Network)
+    spent = cost(shipment.network.arch, len(shipment.classes))
+    reasons = breaches(parity, contract)
+    if TARGETS[target].runs_on_devices:
         reasons += budget.refusals(size=artifact.bytes, latency=latency.median_ms, madds=spent.madds, params=spent.params)
     replace(artifact, status="rejected" if reasons else "accepted").save()
-    write_json(folder / "parity.json", parity)
+    changes = inspection.changes(artifact)
+    write_json(folder / "parity.json", {**asdict(parity), **changes})
     write_json(folder / "latency.json", {**asdict(latency), "machine": machine()})
-    given = np.concatenate([answer(batch) for batch in np.array_split(stacked(test, resolution, view), -(-len(test) // 32))])
     return {
-        "arch": arch,
-        "crop": view,
+        "arch": artifact.arch,
+        "crop": artifact.crop,
+        "frame": artifact.frame,
+        "threshold": artifact.threshold,
         "target": target,
         "precision": artifact.precision,
         "bytes": artifact.bytes,
         "reasons": reasons,
         "parity": asdict(parity),
+        **changes,
         "latency": asdict(latency),
         "madds": spent.madds,
         "params": spent.params,
-        "test": {"accuracy": asdict(accuracy(correct(given, test))), "confusion": confusion(given, test)},
+        "test": inspection.test(artifact),
     }
 
 
-def shipped(made: dict[str, Done], planned: str) -> str:
-    """The target that ships: the planned one, else the first that was accepted.
+def _exported(folder: Path, inspection: Inspection, target: str, contract: Contract, budget: Budget) -> tuple[Artifact, Parity]:
+    """The file, and how it answers; int8 by the ladder of ways, each tried only where the one before lost too much."""
+    if TARGETS[target].precision != "int8":
+        artifact = export(inspection.shipment, folder, target)
+        return artifact, inspection.parity(artifact)
+    data = inspection.encoded.data
+    climbed = climb(
+        inspection.shipment, folder, target, inspection.parity, lambda best: tuned(best, data), contract, budget.size
+    )
+    return climbed.artifact, climbed.parity
+
+
+def defaults(planned: str) -> list[str]:
+    """What `eyas fit` makes where a format was planned: ONNX in both precisions, and OpenVINO's in the planned one.
+
+    The other ONNX file is what ships where no file of the planned precision keeps its promises. OpenVINO's files are made
+    where it is installed, as they are mostly the faster ones; not in both precisions, as NNCF takes seconds.
+    """
+    return [name for name in DEVICE_TARGETS if name.startswith("onnx") or _kind(name) == _kind(planned)]
+
+
+def timed(run: Run, made: dict[str, Done], threads: int) -> dict[str, Any]:
+    """The accepted files timed in turn, those of a precision together: latency by target, and ratio to the fastest."""
+    accepted = [name for name in made if not made[name].result["reasons"] and TARGETS[name].runs_on_devices]
+
+    def in_turn(folder: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for kind in ("float", "int8"):
+            alike = [name for name in accepted if _kind(name) == kind]
+            if alike:
+                compared = compare([load(run.path, name) for name in alike], threads)
+                for name, latency, ratio in zip(alike, compared.latencies, compared.ratios, strict=True):
+                    found[name] = {"latency": asdict(latency), "ratio": asdict(ratio), "differs": ratio.differs}
+        write_json(folder / "timing.json", {"targets": found, "machine": machine()})
+        return found
+
+    return run.stage(TIMING, in_turn, threads=threads, **{name: made[name].digest for name in accepted}).result
+
+
+def timing_of(run: Run, made: dict[str, Done]) -> dict[str, Any]:
+    """What `timed` found when it was last asked, of those files that are still the same."""
+    folder = run.path / TIMING
+    if not (folder / MARK).is_file():
+        return {}
+    then = read_json(folder / INPUTS)["inputs"]
+    return {name: found for name, found in run.done(TIMING).result.items() if name in made and then[name] == made[name].digest}
+
+
+def shipped(made: dict[str, Done], planned: str, timing: dict[str, Any] | None = None) -> str:
+    """The target that ships: of the accepted files of the planned precision the fastest, else the fastest accepted one.
+
+    Where the planned file takes less than 5 % longer than the fastest, it is the one that ships; then the one made first.
+
+    Args:
+        made: the artifacts by target.
+        planned: the target of the plan; "" where there was none.
+        timing: what `timed` found; without it the planned file ships, or the first.
 
     Raises:
         ContractError: all were rejected.
@@ -100,15 +178,20 @@ def shipped(made: dict[str, Done], planned: str) -> str:
     if not accepted:
         reasons = "; ".join(f"{target}: {', '.join(done.result['reasons'])}" for target, done in made.items())
         raise ContractError(f"no exported file keeps what was promised ({reasons})")
-    return planned if planned in accepted else accepted[0]
+    alike = [name for name in accepted if planned in TARGETS and _kind(name) == _kind(planned)] or accepted
+    order = sorted(alike, key=lambda name: name != planned)
+    return next((name for name in order if _as_fast(name, timing or {})), order[0])
+
+
+def _kind(target: str) -> str:
+    return "int8" if TARGETS[target].precision == "int8" else "float"
+
+
+def _as_fast(target: str, timing: dict[str, Any]) -> bool:
+    """Whether no file of its precision was measured to be faster, by more than is worth another format."""
+    return target in timing and timing[target]["ratio"]["median"] <= SLOWER
 
 
 def load(run: Path, target: str) -> Artifact:
     """An artifact of a run."""
     return Artifact.load(run / "artifacts" / target)
-
-
-def _spread(examples: Examples, count: int) -> Examples:
-    """At most `count` examples, evenly from all."""
-    rows = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
-    return replace(examples, positions=examples.positions[rows], targets=examples.targets[rows])

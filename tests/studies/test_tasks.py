@@ -1,0 +1,111 @@
+"""The other tasks by the commands of classification, as people type them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyas.cli import main
+from tests.boxed import write_boxed
+
+BRIEF = ["--weights", "none", "--training.epochs", "0.1", "--training.min_steps", "2", "--cache-dir", "none"]
+CLASSIFIER = [*BRIEF, "--arch", "mobilenet_v1x0.25@32/8"]
+
+
+def noise(rng: np.random.Generator, red: bool) -> Image.Image:
+    pixels = rng.integers(0, 120, (32, 32, 3), np.uint8)
+    pixels[..., 0] += np.uint8(100 * red)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """Pictures that are red or not, and round or not as far as anyone says."""
+    folder, rng = tmp_path_factory.mktemp("attributes"), np.random.default_rng(0)
+    lines = ["image_id,red,round"]
+    for number in range(40):
+        noise(rng, number % 2 == 1).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{number % 2},{number // 2 % 2}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder / "table.csv"
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(1)
+    for person in range(12):
+        (folder / f"p{person:02d}").mkdir()
+        for number in range(6):
+            noise(rng, person % 2 == 1).save(folder / f"p{person:02d}" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory) -> Path:
+    return write_boxed(tmp_path_factory.mktemp("boxed"), 16)
+
+
+@pytest.fixture(scope="module")
+def told(table) -> Path:
+    run = table.parent / "run"
+    assert main(["train", str(table), "--out", str(run), *CLASSIFIER]) == 0  # auto: the table says what it is for
+    return run
+
+
+def test_a_table_of_attributes_is_trained_and_evaluated(told, table, capsys):
+    recipe = json.loads((told / "recipe.json").read_text())
+    assert (recipe["task"], recipe["arch"]) == ("attributes", "mobilenet_v1x0.25@32/8")
+    assert main(["evaluate", str(told), str(table), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {*found["told"]["each"]} == {"red", "round"}
+    assert found["seen"] == 32  # all but the test images: the run trained on them, or chose with them
+    assert main(["evaluate", str(told), str(table)]) == 0
+    assert "mean average precision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["export"], ["report"], ["predict", "x.png"]])
+def test_what_is_for_classes_says_so(told, words, capsys):
+    assert main([words[0], str(told), *words[1:]]) == 2
+    assert "was trained for the task attributes, and this works for classify" in capsys.readouterr().err
+
+
+def test_embeddings_are_trained_kept_and_searched(people, tmp_path, capsys):
+    run, vectors = tmp_path / "run", tmp_path / "vectors.parquet"
+    options = ["--task", "embed", "--embedding.width", "8", "--training.batch", "8"]
+    assert main(["train", str(people), "--out", str(run), *options, *CLASSIFIER]) == 0
+    assert "area under the ROC curve" in capsys.readouterr().out
+    assert main(["embed", str(run), str(people), "--out", str(vectors)]) == 0
+    assert "72 images have a vector of 8 numbers" in capsys.readouterr().out
+    asked = str(people / "p03" / "2.png")
+    assert main(["neighbors", asked, str(vectors), "--top", "72", "--json"]) == 0
+    cosines = {line["source"]: line["cosine"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert len(cosines) == 72
+    assert cosines[asked] == pytest.approx(max(cosines.values()), abs=1e-6) == pytest.approx(1, abs=1e-5)
+
+
+def test_boxes_are_learned_with_a_pile(boxes, tmp_path, capsys):
+    pile = write_boxed(tmp_path / "pile", 6, seed=9).parent
+    options = ["--unlabeled", str(pile), "--detection.score", "0.01", "--training.batch", "4"]
+    arch = ["--arch", "mobilenet_v1x0.1@48"]
+    assert main(["train", str(boxes), "--out", str(tmp_path / "run"), *options, *arch, *BRIEF]) == 0
+    assert "boxes in 4 images" in capsys.readouterr().out
+    assert {"teacher", "pseudo", "model", "test"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert main(["evaluate", str(tmp_path / "run"), str(boxes)]) == 0
+    assert "at an overlap of 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--label-noise", "0.1"], "--pretrain and --label_noise are for classes, and the task is detect"),
+        (["--teacher", "runs/other"], "a detector's raw answers are not learned by another one"),
+        (["--training.batch", "0"], "give detectors one, for example 16"),
+        (["--task", "classify", "--teacher", "runs/other"], "eyas fit learns classes from them"),
+    ],
+)
+def test_options_of_another_task_are_refused(boxes, tmp_path, options, sentence, capsys):
+    words = ["train", str(boxes), "--out", str(tmp_path / "run"), "--arch", "mobilenet_v1x0.1@48", *BRIEF, *options]
+    assert main(words) == 2
+    assert sentence in capsys.readouterr().err
