@@ -1,28 +1,18 @@
 """The papers' trade-off plots, drawn from our own costs: published top-1 against MAdds and against parameters.
 
-`docs/architectures.py` writes them. Only the accuracies of scaled networks are data here; those of tables stand in the
-tables. A white ground is part of the drawing, which pages of either brightness show alike.
+`docs/architectures.py` writes them. A white ground is part of the drawing, which pages of either brightness show alike.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from eyas.arch.accuracy import PUBLISHED
 from eyas.arch.cost import Cost, cost
 from eyas.arch.parse import parse
 from eyas.report.drawing import COLOURS, SHAPES, figure, packages
 
 WIDTH, HEIGHT = 760, 540  # pixels; the column of the page is as wide
-
-# Published ImageNet top-1 in percent: MobileNets (1704.04861), Tables 6 and 7.
-TOP1 = {
-    "mobilenet_v1x0.75": 68.4,
-    "mobilenet_v1x0.5": 63.7,
-    "mobilenet_v1x0.25": 50.6,
-    "mobilenet_v1@192": 69.1,
-    "mobilenet_v1@160": 67.2,
-    "mobilenet_v1@128": 64.4,
-}
 
 Side = Literal["", "left", "right", "above", "below", "above left", "below right"]
 Value = Callable[[Cost], int]
@@ -174,5 +164,4 @@ def _layers(alt: Any, line: Line, value: Value, side: Callable[[Point], Side], a
 
 
 def _spot(point: Point, value: Value) -> dict[str, float]:
-    arch = parse(point.name)
-    return {"x": value(cost(arch)), "y": TOP1.get(point.name, arch.top1)}
+    return {"x": value(cost(parse(point.name))), "y": PUBLISHED[point.name][0]}

@@ -20,6 +20,7 @@ from eyas.progress import listening
 from eyas.recipe import Splits
 from eyas.run import Run
 from eyas.studies.prepare import prepare
+from tests.heard import Heard
 from tests.images import class_folders, encoded, image, manifest_of, put
 
 SLOW = """
@@ -60,18 +61,6 @@ def content(store: Path) -> dict[str, bytes]:
 
 def entries(cache: Path) -> list[Path]:
     return [path for path in sorted(cache.iterdir()) if path.is_dir()]
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def begin(self, label: str, total: int | None) -> None: ...
-    def advance(self, label: str, done: int, note: str) -> None: ...
-    def end(self, label: str) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.sentences.append(text)
 
 
 def start(tmp_path: Path, out: str) -> subprocess.Popen[bytes]:
@@ -198,7 +187,7 @@ def test_a_cache_that_cannot_be_used_costs_a_sentence(tmp_path, images):
     with listening(heard):
         build_or_reuse(images, tmp_path / "run", 16, tmp_path / "cache")
     assert len(open_store(tmp_path / "run")) == 20
-    (sentence,) = heard.sentences
+    (sentence,) = heard.said
     assert sentence.startswith(f"the cache {tmp_path / 'cache'} cannot be used (")
 
 
@@ -213,7 +202,7 @@ def test_a_disk_that_is_full_for_the_cache_costs_a_sentence_and_leaves_no_half(t
         build_or_reuse(images, tmp_path / "run", 16, tmp_path / "cache")
     assert len(open_store(tmp_path / "run")) == 20
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
-    assert "not kept for other runs" in heard.sentences[0]
+    assert "not kept for other runs" in heard.said[0]
 
 
 def test_of_two_processes_the_second_waits_and_decodes_nothing(tmp_path, images, decoded):
@@ -226,7 +215,7 @@ def test_of_two_processes_the_second_waits_and_decodes_nothing(tmp_path, images,
         build_or_reuse(images, tmp_path / "second", 16, tmp_path / "cache")
     assert first.wait(60) == 0
     assert decoded == []
-    assert heard.sentences[0] == "another process prepares the same images; waiting for it"
+    assert heard.said[0] == "another process prepares the same images; waiting for it"
     assert content(tmp_path / "first") == content(tmp_path / "second")
 
 

@@ -12,23 +12,10 @@ from eyas.data.manifest import COLUMNS
 from eyas.data.readers import read, read_pile
 from eyas.errors import UserError
 from eyas.progress import listening
+from tests.heard import Heard
 from tests.images import class_folders, encoded, image, put
 
 PNG = encoded(image(0, 8, 8), "PNG")
-
-
-class Heard:
-    def __init__(self):
-        self.said = []
-
-    def begin(self, label, total): ...
-
-    def advance(self, label, done, note): ...
-
-    def end(self, label): ...
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def refused(source, reader=read):

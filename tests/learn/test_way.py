@@ -16,6 +16,7 @@ from eyas.nn.build import Network, build
 from eyas.progress import listening
 from eyas.recipe import Training
 from eyas.run import plain
+from tests.heard import Heard
 
 CPU = Device("cpu", False)
 SHORT, LONG, VERY_LONG = 10, 10**6, 10**9  # steps of 32 images
@@ -25,17 +26,6 @@ HALF = Measured(float32=2e-4, bfloat16=1e-4, faster=2.0)
 def tiny() -> Network:
     arch = parse("mobilenet_v1x0.125@32")
     return build(arch, nn.Linear(arch.features, 3), dropout=0.2)
-
-
-class Heard:
-    def __init__(self):
-        self.said = []
-
-    def begin(self, label, total): ...
-    def advance(self, label, done, note): ...
-    def end(self, label): ...
-    def say(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture

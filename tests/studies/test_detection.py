@@ -21,6 +21,7 @@ from eyas.studies.log import read_log
 from eyas.studies.prepare import prepare
 from eyas.studies.train_detect import PSEUDO, labelled_pile, train_detect
 from tests.boxed import CLASSES, write_boxed
+from tests.heard import Heard
 
 ARCH = parse("mobilenet_v1x0.1@48")
 BEGIN = start(ARCH, "none")
@@ -35,22 +36,6 @@ TRAINING = Training(
     checkpoint_every=2,
     augment=Augment(operations=1, crop=0.5),
 )
-
-
-class Ear:
-    """A listener that keeps what is said."""
-
-    def __init__(self):
-        self.said = []
-
-    def begin(self, label, total): ...
-
-    def advance(self, label, done, note): ...
-
-    def end(self, label): ...
-
-    def say(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +144,7 @@ def test_what_training_never_shows_is_said(tmp_path):
     known["annotations"] = [each for each in known["annotations"] if each["image_id"] in test or each["category_id"] == 1]
     known["annotations"][0]["bbox"][2] = 0
     path.write_text(json.dumps(known))
-    heard = Ear()
+    heard = Heard()
     with Run.open(tmp_path / "run") as run, listening(heard):
         Boxed.of(prepared(run, path))
     assert any("training has no box of 'bar'" in text for text in heard.said)

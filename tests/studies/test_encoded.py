@@ -20,6 +20,7 @@ from eyas.recipe import Splits
 from eyas.run import Run
 from eyas.studies.encoded import Encoded
 from eyas.studies.prepare import Data, prepare
+from tests.heard import Heard
 from tests.images import encoded, image, picture, put
 
 CROP = 0.5
@@ -94,20 +95,6 @@ def files_of(data: Data) -> list[Path]:
     return [Path(source) for source in data.manifest.where(split="validation").column("source")]
 
 
-class Said:
-    """Keeps the sentences."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def begin(self, label: str, total: int | None) -> None: ...
-    def advance(self, label: str, done: int, note: str) -> None: ...
-    def end(self, label: str) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.sentences.append(text)
-
-
 class TestImages:
     @pytest.mark.parametrize("source", [as_folder, as_parquet, as_shard])
     def test_are_those_that_the_network_was_shown_wherever_they_are_kept(self, tmp_path, source):
@@ -129,10 +116,10 @@ class TestImages:
         gone.unlink()
         other.write_bytes(encoded(image(99, 60, 70), "PNG"))
         broken.write_bytes(b"no picture")
-        said = Said()
+        said = Heard()
         with listening(said):
             assert np.array_equal(Encoded(own).images("validation", FACTS), stored(own))
-        (sentence,) = said.sentences
+        (sentence,) = said.said
         assert sentence.startswith(f"the files of 3 of {len(stored(own))} validation images are gone, or others than")
 
     def test_that_only_the_page_cannot_read_break_the_contract(self, data, monkeypatch):

@@ -77,9 +77,7 @@ class Attributed:
         Raises:
             UserError: there are none.
         """
-        rows = self.data.manifest.where(split=split)
-        if not len(rows):
-            raise UserError(f"no image is left for the {split} split; give more images, or other shares with --splits")
+        rows = self.data.rows(split)
         targets = attribute_targets(rows, self.names, self.columns)
         return Examples(self.data.store, positions(self.data.store, rows), targets, labelled=True)
 

@@ -37,6 +37,17 @@ class Data:
     pile_store: Store | None
     digest: str
 
+    def rows(self, split: Split) -> Manifest:
+        """The images of a split.
+
+        Raises:
+            UserError: there are none.
+        """
+        found = self.manifest.where(split=split)
+        if not len(found):
+            raise UserError(f"no image is left for the {split} split; give more images, or other shares with --splits")
+        return found
+
     def examples(self, split: Split) -> Examples:
         """The labelled images of a split."""
         rows = self.manifest.where(split=split)

@@ -59,11 +59,7 @@ def identified(data: Data, split: Split) -> Examples:
     Raises:
         UserError: there are none.
     """
-    rows = data.manifest.where(split=split)
-    if not len(rows):
-        raise UserError(
-            f"no image is left for the {split} split; give images of more identities, or other shares with --splits"
-        )
+    rows = data.rows(split)
     return Examples(data.store, positions(data.store, rows), identity_targets(rows.column("label")), labelled=True)
 
 
