@@ -95,7 +95,14 @@ def rungs(name: str, case: Case, runs: Path, scratch: Path) -> list[dict[str, An
 
     ships = Shipment(shown, case.arch, classes, side, calibration=calibration)
     contract = agreed("int8", -1.0)  # which nothing keeps, so that every rung is tried
-    climbed = climb(ships, scratch / name.replace(" ", "-"), "onnx-int8", judge, lambda best: tuned(best, data), contract)
+    climbed = climb(
+        ships,
+        scratch / name.replace(" ", "-"),
+        "onnx-int8",
+        judge,
+        lambda best, floats: tuned(best, data, floats=floats),
+        contract,
+    )
     return [
         {
             "case": name,

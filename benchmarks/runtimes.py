@@ -41,7 +41,7 @@ from eyas.run import Done, write_json
 from eyas.studies.ship import defaults, shipped
 
 NETWORKS = {"lite0": "efficientnet_lite0@224", "lite0 at 96": "efficientnet_lite0@96"}
-NEEDED = {"onnx": "onnxruntime", "openvino": "nncf", "executorch": "executorch", "pt2": "torch"}
+NEEDED = {"onnx": "onnxruntime", "openvino": "nncf", "litert": "ai_edge_litert", "executorch": "executorch", "pt2": "torch"}
 PEER = "torch eager float32"
 WARMUP = 10
 CALIBRATION, ASKED = 128, 200

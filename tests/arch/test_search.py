@@ -68,6 +68,11 @@ class TestStudents:
         assert max(one.arch.resolution for one in found) == arch.resolution
         assert len({one.arch.name for one in found}) > 10
 
+    def test_of_its_own_table_are_no_wider_for_they_could_not_inherit(self):
+        own = [arch for arch in students(parse("mobilenet_v1x0.5@224"), tables(None)) if arch.name == "mobilenet_v1"]
+        assert max(arch.width for arch in own) == 0.5
+        assert {arch.resolution for arch in own if arch.width == 0.5} == {224, 160, 112}
+
     def test_of_small_pictures_keep_its_stride(self):
         found = list(students(parse("mobilenet_v1x0.5@32/8"), tables(None)))
         assert {arch.total_stride for arch in found} == {8}

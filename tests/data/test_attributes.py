@@ -101,7 +101,7 @@ class TestReading:
         nan = np.nan
         expected = np.array([[nan, 1, 0], [0, 0, 1], [0, nan, 1]], np.float32)
         np.testing.assert_array_equal(attribute_targets(manifest, ("Bald", "Smiling", "Young")), expected)
-        assert task_of(str(table)) == "classify"  # no image has two
+        assert task_of(str(table)) == "attributes"  # though no image has two
 
     def test_the_task_that_data_is_made_for(self, tmp_path):
         for name in ("a.png", "b.png"):
@@ -109,6 +109,8 @@ class TestReading:
         table = tmp_path / "list.csv"
         table.write_text("path,labels\na.png,hat|young\nb.png,\n")
         assert task_of(str(table)) == "attributes"
+        table.write_text("path,labels\na.png,hat\nb.png,young\n")
+        assert task_of(str(table)) == "classify"
         table.write_text("path,label\na.png,hat\nb.png,none\n")
         assert task_of(str(table)) == "classify"
 

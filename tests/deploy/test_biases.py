@@ -43,3 +43,15 @@ def test_mean_answers_are_those_before_the_weights_were_rounded(images):
         torch.manual_seed(0)
         uncorrected = rounded(Plain())(torch.from_numpy(pixels)).mean(0)
     assert (corrected - before).abs().max() < 0.2 * (uncorrected - before).abs().max()
+
+
+def test_what_stays_float_keeps_its_biases():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 3), dtype=np.uint8)
+    network = nn.Sequential(Plain(), nn.Linear(4, 2))
+    kept = network[0].depthwise.bias.clone(), network[1].bias.clone()
+    correct(network, pixels, ["0.depthwise", "1"])
+    assert torch.equal(network[0].depthwise.bias, kept[0])
+    assert torch.equal(network[1].bias, kept[1])
+    assert network[0].full.bias is not None, "the rest is corrected"
+    correct(network := nn.Sequential(Plain()), pixels, ["0"])
+    assert network[0].full.bias is None, "all that is in a module stays float"

@@ -78,7 +78,7 @@ class Judge:
         return self.told[len(self.seen) - 1] if len(self.seen) <= len(self.told) else self.told[-1]
 
 
-def never(_):
+def never(*_):
     raise AssertionError("nothing was to be trained")
 
 
@@ -107,7 +107,8 @@ def test_each_rung_is_tried_only_when_the_one_before_lost_too_much(small, tmp_pa
 def test_where_none_is_enough_the_best_is_taken_and_said_to_be_that(small, tmp_path):
     tuned = []
 
-    def tune(shipment):
+    def tune(shipment, floats):
+        assert floats == ()
         tuned.append(shipment)
         return folded(shipment.network)
 
@@ -121,7 +122,7 @@ def test_where_none_is_enough_the_best_is_taken_and_said_to_be_that(small, tmp_p
 
 def test_an_answer_won_is_luck_and_a_file_that_breaks_its_contract_is_not_the_best(small, tmp_path):
     told = [replace(parity(-0.02, agreement=0.7), won=20), replace(parity(0.01), lost=30, won=20)]
-    climbed = climb(small, tmp_path, "plain-int8", Judge(*told), lambda given: folded(given.network), CONTRACT)
+    climbed = climb(small, tmp_path, "plain-int8", Judge(*told), lambda given, _: folded(given.network), CONTRACT)
     assert "gives the trained network's answer on 70.0%" in climbed.steps[0].why
     assert climbed.taken == 1
 
@@ -129,19 +130,26 @@ def test_an_answer_won_is_luck_and_a_file_that_breaks_its_contract_is_not_the_be
 def test_more_layers_stay_in_float_as_long_as_that_helps(tmp_path):
     deeper = deep()
     judge = Judge(*map(parity, (0.08, 0.09, 0.09, 0.09, 0.06, 0.04, 0.05, 0.07)))
-    climbed = climb(deeper, tmp_path, "plain-int8", judge, lambda given: folded(given.network), CONTRACT)
+    kept = []
+
+    def tune(given, floats):
+        kept.append(floats)
+        return folded(given.network)
+
+    climbed = climb(deeper, tmp_path, "plain-int8", judge, tune, CONTRACT)
     floats = [step for step in climbed.steps if step.rung == "floats"]
     assert [len(step.floats) for step in floats] == [1, 2, 4]  # of four no gain came, so eight are not tried
     assert floats[2].floats[:2] == floats[1].floats and floats[1].floats[:1] == floats[0].floats
     assert set(floats[2].floats) <= {name for name, _ in deeper.network.named_modules()}
-    assert climbed.steps[-1].rung == "tuned" and climbed.steps[-1].floats == ()  # rounded everywhere
+    assert climbed.steps[-1].rung == "tuned"
+    assert kept == [climbed.steps[-1].floats] == [floats[1].floats]  # the best so far, changed in one respect
     assert climbed.steps[climbed.taken].floats == floats[1].floats
     assert climbed.artifact.bytes == climbed.steps[0].bytes + 200
 
 
 def test_layers_are_not_kept_in_float_in_a_file_that_is_too_large(small, tmp_path):
     told = [parity(0.05), parity(0.05), parity(0.05), parity(0.05), parity(0.0), parity(0.05)]
-    climbed = climb(small, tmp_path, "plain-int8", Judge(*told), lambda given: folded(given.network), CONTRACT, largest=100)
+    climbed = climb(small, tmp_path, "plain-int8", Judge(*told), lambda given, _: folded(given.network), CONTRACT, largest=100)
     assert "larger than it may be" in next(step.why for step in climbed.steps if step.rung == "floats")
     assert climbed.steps[-1].rung == "tuned" and climbed.artifact.bytes == climbed.steps[0].bytes
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -117,6 +118,44 @@ def test_timings_of_something_else_are_not_gone_on_with(small):
     assert done.returncode == 2
     assert done.stderr.startswith("time_models.py: timings.json holds")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("target", get_args(time_models.Timed))
+def test_a_kit_is_for_the_target_it_was_asked_for(target, tmp_path, monkeypatch):
+    monkeypatch.setattr(kit, "probes", lambda: EVERY[:1])
+    kit.write(tmp_path, target)
+    assert json.loads((tmp_path / "models.json").read_text())["target"] == target
+    asked = []
+    monkeypatch.setattr(time_models, "time_models", lambda _folder, _out, target, *_: asked.append(target))
+    time_models.main(["--folder", str(tmp_path)])
+    assert asked == [target]
+
+
+def test_models_of_another_kind_are_not_timed(small):
+    for target in ("onnx-int8", "openvino-int8"):
+        with pytest.raises(Unusable, match=f"are for onnx, not for {target}"):
+            time_models.time_models(small, small / "timings.json", target, 1, lambda *_: None)
+    with pytest.raises(SystemExit):
+        time_models.main(["--folder", str(small), "--target", "litert"])
+
+
+def test_the_script_ends_in_a_sentence(small, tmp_path, monkeypatch, capsys):
+    def told(*words):
+        code = time_models.main(["--folder", *map(str, words)])
+        return code, capsys.readouterr().err.splitlines()[-1]
+
+    code, sentence = told(tmp_path)
+    assert (code, "holds no models to time" in sentence) == (2, True)
+    code, sentence = told(small, "--out", tmp_path / "nowhere" / "timings.json")
+    assert (code, "cannot be written (No such file or directory)" in sentence) == (2, True)
+    code, sentence = told(small, "--out", tmp_path)
+    assert (code, "remove it" in sentence) == (2, True)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time_models, "time_models", stopped)
+    assert told(small) == (130, "time_models.py: stopped; the same command goes on")
 
 
 def prices(step):

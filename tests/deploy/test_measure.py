@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from eyas.deploy import predict as page
 from eyas.deploy.fresh import peak_bytes
 from eyas.deploy.measure import Folder, Ratio, compare, fresh_process, machine, measure
+from eyas.deploy.target import Artifact
 from eyas.errors import UserError
 from eyas.run import plain
 
@@ -131,8 +133,24 @@ def test_a_fresh_process_tells_its_memory_and_times_without_torch(float32):
 
 def test_a_fresh_process_that_cannot_answer_says_why(float32, tmp_path):
     (tmp_path / "artifact.json").write_bytes((float32.folder / "artifact.json").read_bytes())
-    with pytest.raises(UserError, match=r"could not answer in a process of its own: .*cannot be read"):
+    with pytest.raises(UserError, match=r"^\S*model\.onnx cannot be read \(No such file or directory\); export again$"):
         fresh_process(tmp_path)
+
+
+def test_a_fresh_process_that_breaks_off_says_so(float32, monkeypatch):
+    monkeypatch.setattr("eyas.deploy.fresh.__file__", "nowhere.py")
+    with pytest.raises(UserError, match=r"could not answer in a process of its own: .*nowhere\.py"):
+        fresh_process(float32.folder)
+
+
+def test_a_number_of_threads_that_the_page_cannot_give_is_given_by_eyas(float32, tmp_path, monkeypatch):
+    facts = json.loads((float32.folder / "artifact.json").read_text())
+    (tmp_path / "artifact.json").write_text(json.dumps(facts | {"target": "executorch"}))
+    (tmp_path / "model.onnx").write_bytes(float32.path.read_bytes())
+    monkeypatch.setattr(Artifact, "predictor", lambda _, threads: lambda _images: threads)
+    monkeypatch.setattr(page, "open_model", lambda _folder, threads: lambda _images: ("the page", threads))
+    assert Folder(tmp_path).predictor(2)(np.zeros(1)) == 2
+    assert Folder(tmp_path).predictor(0)(np.zeros(1)) == ("the page", 0)
 
 
 def test_peak_memory_is_read_from_proc(tmp_path):

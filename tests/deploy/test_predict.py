@@ -1,6 +1,7 @@
 """The page that goes with an exported file: the same pictures as Eyas sees, the same answers, and nothing else needed."""
 
 import ast
+import hashlib
 import io
 import json
 import os
@@ -23,7 +24,8 @@ from eyas.data.batches import three_channels
 from eyas.data.readers.places import Place
 from eyas.data.resize import shrink
 from eyas.deploy import predict as page
-from eyas.deploy.target import TARGETS, export
+from eyas.deploy.target import TARGETS, Artifact, export
+from eyas.errors import UserError
 from eyas.studies.prepare import side_of
 from tests.corpus import corpus
 from tests.images import encoded, grey_16_bits, image, picture, put
@@ -206,12 +208,12 @@ class TestModel:
             assert np.array_equal(ask(validation[0][:20]), artifact.predictor(1)(validation[0][:20]))
 
     def test_of_every_format_but_timm_s_has_a_runtime_here(self):
-        assert {name.partition("-")[0] for name in TARGETS} - page.RUNTIMES.keys() == {"timm"}
+        assert [name for name in TARGETS if page.family(name) is None] == ["timm"]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("target", [name for name in TARGETS if name != "timm"])
     def test_of_any_format_answers_as_the_artifact_does(self, shipment, validation, tmp_path, target):
-        pytest.importorskip(page.RUNTIMES[target.partition("-")[0]][1])
+        pytest.importorskip(page.RUNTIMES[page.family(target)][1])
         artifact = export(shipment, tmp_path, target)
         given = page.open_model(tmp_path, threads=1)(validation[0][:20])
         assert np.array_equal(given, artifact.predictor(1)(validation[0][:20]))
@@ -239,10 +241,39 @@ class TestModel:
         return folder
 
     def test_of_another_program_is_refused_in_a_sentence(self, copied):
-        (copied / "model.onnx").write_bytes(b"PK\x03\x04 a zip, or something else")
-        self.with_facts(copied, files={})
+        content = b"PK\x03\x04 a zip, or something else"
+        (copied / "model.onnx").write_bytes(content)
+        self.with_facts(copied, files={"model.onnx": hashlib.sha256(content).hexdigest()})
         with pytest.raises(page.Unusable, match=r"^onnxruntime cannot open .*model\.onnx \("):
             page.open_model(copied)
+
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            *({"target": value} for value in (None, 3, ["onnx"])),
+            *({"classes": value} for value in (None, "abc", {}, [], [1, 2, 3])),
+            *({"files": value} for value in ({}, None, [], {"other.onnx": "0"}, {"model.onnx": 1})),
+            *({"frame": value} for value in (3, "16", [16], [16, "16"], [0, 16])),
+            *({"resolution": 0}, {"resolution": True}, {"resolution": "16"}, {"crop": None}, {"crop": 0}, {"threshold": "0.5"}),
+            *({"file": None}, {"arch": 1}, {"bytes": "many"}, {"status": []}, {"precision": None}),
+        ],
+        ids=repr,
+    )
+    def test_whose_facts_were_tampered_with_is_refused_in_a_sentence(self, copied, facts):
+        self.with_facts(copied, **facts)
+        for opened in (page.about, page.open_model):
+            with pytest.raises(page.Unusable, match=r"artifact\.json is damaged, or of another version of Eyas"):
+                opened(copied)
+        with pytest.raises(UserError, match=r"artifact\.json is damaged, or of another version of Eyas"):
+            Artifact.load(copied)
+
+    def test_needs_each_fact(self, copied):
+        file = copied / "artifact.json"
+        whole = json.loads(file.read_text())
+        for name in page.NEEDED:
+            file.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+            with pytest.raises(page.Unusable, match="is damaged"):
+                page.about(copied)
 
     def test_that_takes_other_images_than_its_facts_say_is_refused(self, copied):
         ask = page.open_model(self.with_facts(copied, resolution=20))
@@ -322,6 +353,13 @@ class TestPage:
         assert done.returncode == 0
         assert json.loads(done.stdout)["label"] in float32.classes
         assert done.stderr == "predict.py: this model was rejected when it was checked, and answers all the same\n"
+
+    def test_says_where_the_runtime_chooses_its_threads(self, copied, photos):
+        file = copied / "artifact.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"target": "executorch"}))
+        done = self.run(copied, photos / "a.png", "--threads", 2)
+        assert done.stderr.startswith("predict.py: the runtime of this model chooses its threads by itself")
+        assert "chooses its threads" not in self.run(copied, photos / "a.png").stderr
 
     def test_refuses_numbers_out_of_range(self, copied, photos):
         done = self.run(copied, photos, "--top", 0)

@@ -31,7 +31,7 @@ def test_the_facts_are_the_files(float32):
 
 def test_an_artifact_of_another_layout_is_to_be_exported_again(copied):
     facts = json.loads((copied.folder / "artifact.json").read_text())
-    del facts["files"]
+    del facts["eyas"]
     (copied.folder / "artifact.json").write_text(json.dumps(facts))
     with pytest.raises(UserError, match=r"is not one that this version of Eyas .* writes; export again"):
         Artifact.load(copied.folder)

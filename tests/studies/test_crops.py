@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -90,14 +93,17 @@ def test_the_card_s_example_does_what_eyas_does(cropped, tmp_path, monkeypatch, 
     capsys.readouterr()
     card = (run / "MODEL_CARD.md").read_text()
     assert "The middle of the image is resized, 0.8 of each side." in card
-    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    ((python, script, name),) = (command.split() for command in re.findall(r"```\n(.*?)\n```", card))
+    assert (python, name) == ("python", "photo.jpg")
     photo = tmp_path / "photo.png"
     Image.fromarray(picture(5, 40, 60)).save(photo)
     monkeypatch.chdir(run)
-    given = {}
-    exec(code.replace("photo.jpg", str(photo)), given)
+    done = subprocess.run([sys.executable, script, str(photo)], capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
     ours = prepare(np.asarray(Image.open(photo)), 32, CROP)
-    np.testing.assert_array_equal(given["pixels"], ours)
+    (row,) = Artifact.load(Path(script).parent).predictor()(ours[None])
+    assert answer["confidence"] == pytest.approx(row.max(), abs=1e-5)
+    np.testing.assert_array_equal(page.pixels(photo, page.about(Path(script).parent)), ours)
 
 
 def test_timm_shows_its_network_the_same(cropped):

@@ -8,14 +8,14 @@ import pytest
 from eyas.arch.parse import parse
 from eyas.data.batches import in_order
 from eyas.data.manifest import Manifest
-from eyas.data.store import build
 from eyas.errors import UserError
 from eyas.nn.detectors import load_detector
 from eyas.progress import listening, recording
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run
 from eyas.studies import detection
-from eyas.studies.detection import Boxed, check_training, evaluate_boxes, found_in, found_in_picture, read_boxed
+from eyas.studies.detection import Boxed, check_training, found_in, found_in_picture, read_boxed
+from eyas.studies.evaluate_tasks import evaluate_boxes
 from eyas.studies.learning import MODEL, start
 from eyas.studies.log import read_log
 from eyas.studies.prepare import prepare
@@ -100,15 +100,24 @@ def test_the_test_split_is_judged_with_an_interval(trained):
 def test_other_data_can_be_evaluated(trained, tmp_path):
     _, _, done = trained
     other = write_boxed(tmp_path, 6, seed=5, splits=False)
-    assert evaluate_boxes(done.folder / MODEL, str(other)).mean.images == 6
-    seen = set(build(read_boxed(str(other)), tmp_path / "store", 55).store.hashes)
-    with pytest.raises(UserError, match="0 unreadable, 6 seen in training"):
-        evaluate_boxes(done.folder / MODEL, str(other), seen=seen)
+    (tmp_path / "5-000.png").write_bytes(b"none")
+    found = evaluate_boxes(done.folder / MODEL, other)
+    assert (found.found.mean.images, found.seen, found.unreadable) == (5, 0, 1)
+    with pytest.raises(UserError, match="the data has no test split; choose another with --split, or all"):
+        evaluate_boxes(done.folder / MODEL, other, split="test")
     known = json.loads(other.read_text())
     known["categories"][0]["name"] = "cat"
     other.write_text(json.dumps(known))
     with pytest.raises(UserError, match=r"boxes of 'cat', which .* was not trained on; it knows bar, square"):
-        evaluate_boxes(done.folder / MODEL, str(other))
+        evaluate_boxes(done.folder / MODEL, other)
+
+
+def test_what_a_run_has_seen_is_left_out(trained, data_path):
+    _, _, done = trained
+    found = evaluate_boxes(done.folder, data_path, split="all")
+    assert (found.found.mean.images, found.seen) == (4, 12)
+    with pytest.raises(UserError, match="0 unreadable, 8 seen in training"):
+        evaluate_boxes(done.folder, data_path, split="train")
 
 
 def test_one_picture_is_answered_as_a_split_is(trained):

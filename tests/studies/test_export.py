@@ -33,6 +33,8 @@ class TestExport:
         assert contents(run) == before
         assert shown.out.startswith(f"{run / 'artifacts' / 'onnx-int8'}: ")
         assert "validation images" in shown.out
+        assert " points (95 % interval " in shown.out
+        assert "int8 by the way [" in shown.out
 
     def test_in_json_with_its_numbers(self, reference, copy_of, capsys):
         run = copy_of(reference)
@@ -70,8 +72,10 @@ class TestExport:
 
     def test_a_file_that_takes_frames(self, reference, copy_of):
         run = copy_of(reference)
-        facts = eyas.export(run, to=["onnx"], budget="size<=1MB", frame="40x56").artifacts["onnx"]
-        artifact = Artifact.load(run / "artifacts" / "onnx")
+        before = contents(run)
+        facts = eyas.export(run, to=["onnx"], budget="size<=1MB", frame="40x56").artifacts["onnx-40x56"]
+        assert contents(run) | before == contents(run)  # what ships is as it was
+        artifact = Artifact.load(run / "artifacts" / "onnx-40x56")
         assert artifact.side == (40, 56)
         assert facts["parity"]["agreement"] > 0.98
         assert facts["reasons"] == []

@@ -8,6 +8,7 @@ from torch import nn
 from eyas.arch.latency import Table
 from eyas.arch.parse import parse
 from eyas.cli import main
+from eyas.deploy.measure import Comparison, Ratio
 from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import export
 from eyas.errors import UserError
@@ -56,7 +57,7 @@ def test_artifacts_are_measured_side_by_side(artifact):
     rows = measure([str(artifact.folder)] * 2, repeats=8)
     assert all(isinstance(row, Measurement) for row in rows)
     assert [row.arch for row in rows] == ["mean"] * 2
-    assert "fastest" in [row.verdict for row in rows]
+    assert {row.verdict for row in rows} in ({"fastest", "slower"}, {"among the fastest", "no difference could be measured"})
     assert all(row.images_per_second == pytest.approx(1e3 / row.median_ms) for row in rows)
     assert all(row.peak_bytes > 1e6 and row.energy_note == "none in this test" for row in rows)
 
@@ -78,6 +79,32 @@ def test_people_see_a_table(run, capsys):
     assert "energy: none in this test" in shown
 
 
+def test_a_model_file_stands_for_its_folder(run):
+    (row,) = measure([str(run / "artifacts" / "onnx" / "model.onnx")], repeats=6)
+    assert row.artifact == str(run / "artifacts" / "onnx")
+
+
+def test_a_changed_file_is_told_in_a_sentence(run):
+    model = run / "artifacts" / "onnx" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"^{model} was changed or cut short after its export"):
+        measure([str(model.parent)])
+    with pytest.raises(UserError, match="is not an artifact"):
+        measure([str(run / "recipe.json")])
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdicts"),
+    [
+        ([(1, 1, 1), (2, 1.8, 2.2)], ["fastest", "slower"]),
+        ([(1, 1, 1), (1.1, 0.9, 1.2), (2, 1.8, 2.2)], ["among the fastest", "no difference could be measured", "slower"]),
+    ],
+)
+def test_only_one_from_which_all_others_differ_is_the_fastest(ratios, verdicts):
+    found = Comparison((), 0, tuple(Ratio(*ratio) for ratio in ratios))
+    assert [study._verdict(index, found) for index in range(len(ratios))] == verdicts
+
+
 def test_a_run_without_accepted_artifacts_is_told(run):
     (run / "artifacts" / "onnx" / "artifact.json").unlink()
     with pytest.raises(UserError, match="1 artifacts, none of them accepted"):
@@ -94,6 +121,10 @@ def test_a_run_without_accepted_artifacts_is_told(run):
         (["x", "--repeats", "3"], "--repeats is 3; it must be 6 or above"),
         (["nowhere"], "nowhere is not an artifact"),
         (["--device-table", "--out", "t.json", "--timings", "none.json"], "there are no timings none.json"),
+        *(
+            (["--device-table", "--out", "t.json", "--timings", "x.json", *more], "x.json tells its own target and threads")
+            for more in (["--target", "onnx-int8"], ["--threads", "2"], ["--kit", "kit"])
+        ),
     ],
 )
 def test_words_that_make_no_sense_are_told(words, told, capsys):
@@ -102,7 +133,8 @@ def test_words_that_make_no_sense_are_told(words, told, capsys):
 
 
 def test_a_kit_is_written_and_says_what_comes_next(tmp_path, capsys, few):
-    assert measure(kit=str(tmp_path / "kit"), target="onnx-int8") == Kit(tmp_path / "kit", "onnx-int8", len(few))
+    assert measure(kit=str(tmp_path / "kit"), target="openvino-int8") == Kit(tmp_path / "kit", "openvino-int8", len(few))
+    assert json.loads((tmp_path / "kit" / "models.json").read_text())["target"] == "openvino-int8"
     assert all((tmp_path / "kit" / name).is_file() for name in ("time_models.py", "models.json", "reference.onnx", "000.onnx"))
     assert main(["measure", "--kit", str(tmp_path / "kit")]) == 0
     assert "python time_models.py" in capsys.readouterr().out

@@ -17,12 +17,15 @@ from eyas.arch.spec import Arch
 from eyas.cli import main
 from eyas.errors import UserError
 from eyas.run import read_json
-from eyas.studies import plan_stage
+from eyas.studies import plan_candidates, plan_stage
 from eyas.studies.plan_candidates import (
+    DOUBT,
     QUICK,
     STEP,
     Candidate,
+    beginning,
     better,
+    estimate,
     formats,
     gain,
     merit,
@@ -138,6 +141,18 @@ class TestOrder:
         assert order(poor) < order(replace(small[0], explored=0.9, rung=1))
         assert order(replace(small[0], explored=0.9, rung=2)) < order(poor)
 
+    def test_of_half_precision_files_a_weight_takes_two_bytes(self):
+        one = search.weigh(parse("mobilenet_v1x0.5@64"), 10)
+        assert estimate(one, "openvino-bf16") == estimate(one, "onnx-fp16") < 0.6 * estimate(one, "onnx")
+
+    def test_weights_that_are_installed_count_only_where_they_may_be_used(self, monkeypatch):
+        monkeypatch.setattr(plan_candidates, "installed", lambda _: True)
+        teacher, other, narrow = parse(TEACHER), parse("mobilenet_v3_small@128"), parse("efficientnet_lite0x0.5@128")
+        assert [beginning(teacher)(arch) for arch in (teacher, narrow, other)] == ["itself", "inherits", "published"]
+        assert [beginning(teacher, "none")(arch) for arch in (teacher, narrow, other)] == ["itself", "inherits", "drawn"]
+        drawn = gathered(teacher, ["mobilenet_v3_small"], QUICK, 2, weights="none")
+        assert "published" not in {one.begins for one in drawn}
+
     def test_none_costs_more_than_the_teacher(self, students):
         assert max(one.madds for one in students) == students[0].madds
 
@@ -185,6 +200,17 @@ class TestChoice:
         quick = Candidate("t", madds=20_000_000, latency=1.0, **shared)
         between = Candidate("t@48", "t", "onnx", 15_000_000, 1, 1, 1)
         assert Known((slow, quick)).latency(between) == pytest.approx(0.8, abs=0.2)
+
+    @pytest.mark.parametrize("budget", ["size<=1MB", "size<=1MB,madds<=30M"])
+    def test_a_front_is_of_those_that_keep_the_budget(self, budget, small):
+        found = told(small, budget, teacher=None)
+        by_name = {f"{one['arch']} as {one['target']}": one for one in found["candidates"]}
+        limits = Budget.parse(budget)
+        fitting = [one for one in small if one.top1 is not None and fits(one, limits)]
+        for what, names in found["fronts"].items():
+            assert not any(by_name[name]["refusals"] for name in names)
+            best = max(merit(one) for one in fitting)
+            assert by_name[names[-1]]["top1"] - DOUBT[by_name[names[-1]]["how"]] > best - STEP, what
 
     def test_what_is_written_tells_the_choice_and_the_fronts(self, students, bench, tmp_path):
         found = told(students, "size<=2MB,latency<=1ms", tmp_path)
@@ -285,6 +311,13 @@ class TestNothingFits:
             told(small, "size<=200KB,madds<=1.2M,latency<=90ms", teacher=None)
         assert "size and madds cannot be kept together (within madds<=1.2M the smallest is" in str(refused.value)
         assert "within size<=200KB the cheapest is mobilenet_v1x0.25d0.5@64" in str(refused.value)
+
+    def test_after_the_trials_only_what_was_measured_is_said_not_to_fit(self, small):
+        larger = Bench(lambda one: (round(max(one.estimate, 2_000_001)), 1.0))
+        with pytest.raises(
+            UserError, match=r"^none of the 2 that were measured, of \d+ candidates, fits the budget size<=2MB: the"
+        ):
+            choose(small, Budget(size=2e6), larger, Known(), trials=2)
 
     def test_the_size_that_is_named_was_measured(self, small):
         bench = Bench(lambda _: (777_777, 1.0))
@@ -388,6 +421,22 @@ class TestCommand:
         assert self.plan("--budget", "size<=1MB", *words) == 2
         assert says in capsys.readouterr().err
         assert bench.tried == []
+
+    def test_tensorboard_needs_a_run_to_lie_beside(self, bench, capsys):
+        assert self.plan("--budget", "size<=1MB", "--tensorboard") == 2
+        assert capsys.readouterr().err == "eyas plan: --tensorboard writes beside the run: give --out a directory\n"
+        assert bench.tried == []
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_stopped_it_goes_on_only_where_something_was_kept(self, kept, bench, capsys, tmp_path):
+        def stopped(_: Candidate) -> tuple[int, float]:
+            raise KeyboardInterrupt
+
+        bench.answer = stopped
+        assert self.plan("--budget", "size<=1MB", *(("--out", str(tmp_path / "out")) if kept else ())) == 130
+        told = capsys.readouterr().err.splitlines()[-1]
+        goes_on = "; give the same command again to go on from the last checkpoint"
+        assert told == f"eyas plan: stopped{goes_on if kept else ''}"
 
     def test_a_table_of_other_threads_is_refused(self, capsys, tmp_path):
         table_of("a small board", threads=4).save(tmp_path / "table.json")

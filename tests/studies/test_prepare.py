@@ -12,6 +12,7 @@ from eyas.errors import UserError
 from eyas.recipe import Splits
 from eyas.run import ATTIC, Run
 from eyas.studies.prepare import Data, choose_resolution, load, prepare
+from tests.boxed import write_boxed
 from tests.images import class_folders, encoded, hostile, image, put
 from tests.scenes import write_scenes
 from tests.studies.conftest import contents
@@ -144,3 +145,9 @@ class TestResolution:
         class_folders(tmp_path / "data", {"cat": 3, "dog": 3}, side)
         put(tmp_path / "data" / "cat" / "broken.png", b"")
         assert choose_resolution(str(tmp_path / "data"), accelerated) == expected
+
+    def test_of_boxes_and_of_attributes(self, tmp_path):
+        assert choose_resolution(str(write_boxed(tmp_path / "boxes", 4, side=70)), False) == 64
+        put(tmp_path / "a.png", encoded(image(0, 70, 70), "PNG"))
+        (tmp_path / "table.csv").write_text("path,hat,young\na.png,1,1\n")
+        assert choose_resolution(str(tmp_path / "table.csv"), False) == 64

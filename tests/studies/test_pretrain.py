@@ -9,10 +9,12 @@ import torch
 
 import eyas
 from eyas.data.manifest import Manifest
+from eyas.data.store import open_store
 from eyas.nn.weights import load_network
 from eyas.recipe import Augment, Training
 from eyas.run import read_json
 from eyas.studies import learning
+from eyas.studies.evaluate_classes import known_pictures
 from eyas.studies.learning import start
 from eyas.studies.log import read_log
 from eyas.studies.pretrain import _after, for_clean, for_noisy
@@ -63,9 +65,20 @@ def test_no_picture_of_the_task_is_pretrained_on(run):
     assert all("1-" in id for id in kept.column("id"))
 
 
+def test_what_was_pretrained_on_counts_as_seen_whatever_its_split_was(run):
+    whole = Manifest.load(run / "pretraining" / "data" / "manifest.parquet")
+    kept = Manifest.load(run / "pretraining" / "apart" / "manifest.parquet")
+    assert "test" in whole.column("split") and {*kept.column("split")} == {"train", "validation"}
+    store = open_store(run / "pretraining" / "data" / "labelled")
+    marks = dict(zip(store.ids, store.hashes, strict=True))
+    for place in (run, run / "pretraining" / "model"):
+        assert {marks[id] for id in kept.column("id")} <= known_pictures(place)
+
+
 def test_the_noise_is_in_the_noisy_data_alone(run):
-    noisy = Manifest.load(run / "pretraining" / "data" / "manifest.parquet")
-    rows = noisy.where([split != "test" for split in noisy.column("split")])
+    rows = Manifest.load(run / "pretraining" / "data" / "manifest.parquet")
+    of_test = rows.where(split="test")
+    assert of_test.column("label") != of_test.column("clean_label")  # they are trained on too
     wrong = sum(a != b for a, b in zip(rows.column("label"), rows.column("clean_label"), strict=True))
     assert 0.3 < wrong / len(rows) < 0.5
     assert "clean_label" not in Manifest.load(run / "data" / "manifest.parquet").extra

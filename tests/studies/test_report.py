@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import pytest
 from PIL import Image
 
 from eyas.data.manifest import Manifest
+from eyas.deploy import predict
 from eyas.errors import UserError
 from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Run, digest, read_json, write_json
+from eyas.studies.evidence import gather
 from eyas.studies.fit import DISTILLATION
 from eyas.studies.noisy_student import judged
 from eyas.studies.prepare import prepare
 from eyas.studies.proof import Comparison, accuracy
 from eyas.studies.report import write_report
 from eyas.studies.select import CHOSEN, Limits, scores, select, write_chosen
+from eyas.studies.ship import TIMING
 from eyas.studies.soft_labels import FACTS, Form, open_labels, write_shard
 from tests.images import encoded, put
 from tests.scenes import write_scenes
@@ -324,16 +328,23 @@ class TestTheModelCard:
         assert "40 images without labels" in card
 
     def test_its_code_answers_for_a_photo(self, helped, tmp_path):
-        put(tmp_path / "artifacts" / "onnx-int8" / "model.onnx", brightness_model())
+        folder, model = tmp_path / "artifacts" / "onnx-int8", brightness_model()
+        facts = {"target": "onnx-int8", "precision": "int8", "arch": "brightness", "classes": CLASSES, "resolution": 32}
+        facts |= {"crop": 1.0, "frame": None, "threshold": None, "status": "accepted", "bytes": len(model)}
+        facts |= {"file": "model.onnx", "files": {"model.onnx": sha256(model).hexdigest()}}
+        put(folder / "model.onnx", model)
+        put(folder / "artifact.json", json.dumps(facts).encode())
+        put(folder / "predict.py", Path(predict.__file__).read_bytes())
         photo = next((helped.parents[1] / "photos" / "dot").glob("*.png"))
         put(tmp_path / "photo.jpg", photo.read_bytes())
-        code = re.search(r"```python\n(.*?)```", (helped.parent / "MODEL_CARD.md").read_text(), re.DOTALL).group(1)
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-        name, share = done.stdout.split()
+        python, *words = re.search(r"```\n(.*?)\n```", (helped.parent / "MODEL_CARD.md").read_text()).group(1).split()
+        assert python == "python"
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        answer = json.loads(done.stdout)
         pixels = np.asarray(Image.open(photo).convert("RGB"), dtype=float)
         bar = 1 / (1 + np.exp(pixels[..., 2].mean() - pixels[..., 0].mean()))
-        assert name == CLASSES[int(bar < 0.5)]
-        assert float(share) == pytest.approx(max(bar, 1 - bar), abs=1e-4)
+        assert answer["label"] == CLASSES[int(bar < 0.5)]
+        assert answer["confidence"] == pytest.approx(max(bar, 1 - bar), abs=1e-4)
 
 
 class TestHowARunWent:
@@ -384,6 +395,38 @@ class TestHowARunWent:
         card = (page.parent / "MODEL_CARD.md").read_text()
         assert "Every exported file was rejected" in card
         assert "```" not in card
+
+    def test_what_the_run_says_ships_is_what_ships(self, tmp_path):
+        run = fitted_run(tmp_path, Story(pile=False, reasons={"onnx": [], "onnx-int8": []}))
+        assert gather(run).ships == "onnx-int8"  # as planned, while the run says nothing
+        write_json(run / "result.json", read_json(run / "result.json") | {"ships": "onnx"})
+        assert gather(run).ships == "onnx"
+        assert "artifacts/onnx ships" in words(write_report(run))
+
+    def test_a_file_over_the_budget_when_it_was_timed_again(self, tmp_path):
+        run = fitted_run(tmp_path, Story(pile=False, reasons={"onnx": [], "onnx-int8": []}))
+        late = {
+            "ratio": {"median": 1.0},
+            "differs": False,
+            "reasons": ["timed again beside the other files, latency 6ms is over 5ms"],
+        }
+        made = Run(run).done("artifacts/onnx-int8")
+        Run(run).stage(TIMING, lambda _: {"onnx-int8": late}, **{"onnx-int8": made.digest})
+        shown = words(write_report(run))
+        assert "artifacts/onnx ships" in shown
+        assert "onnx-int8: timed again beside the other files, latency 6ms is over 5ms" in shown
+
+    def test_a_file_that_takes_frames_is_shown_beside_the_one_that_ships(self, tmp_path):
+        run = fitted_run(tmp_path, Story(pile=False, reasons={"onnx-int8": []}))
+        Run(run).stage(
+            "artifacts/onnx-int8-480x640",
+            lambda folder: file(folder, "onnx-int8", SMALL, []),
+            student=Run(run).done("student").digest,
+            budget="",
+        )
+        shown = words(write_report(run))
+        assert "artifacts/onnx-int8 ships" in shown
+        assert "onnx-int8-480x640" in shown
 
     def test_the_test_split_was_seen_before(self, tmp_path):
         run = fitted_run(tmp_path, Story(pile=False))
@@ -451,6 +494,14 @@ class TestTheReportOfASupervisedRun:
         assert "What ships" not in words(write_report(run))
         Run(run).stage("artifacts/onnx", lambda folder: file(folder, "onnx", SMALL, []), **old | {"student": model.digest})
         assert "artifacts/onnx ships" in words(write_report(run))
+
+    def test_a_file_that_takes_frames_may_be_the_only_one(self, tmp_path):
+        run = trained_run(tmp_path)
+        asked = {"student": Run(run).done("model").digest, "budget": ""}
+        Run(run).stage("artifacts/onnx-480x640", lambda folder: file(folder, "onnx", SMALL, []), **asked)
+        page = write_report(run)
+        assert "artifacts/onnx-480x640 ships" in words(page)
+        assert "python artifacts/onnx-480x640/predict.py photo.jpg" in (page.parent / "MODEL_CARD.md").read_text()
 
 
 class TestARunThatIsNotFinished:

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eyas.arch.parse import parse
 from eyas.cli import main
+from eyas.nn.detectors import build_detector
+from eyas.nn.weights import save_network
+from eyas.studies.train import train
 from tests.boxed import write_boxed
 
 BRIEF = ["--weights", "none", "--training.epochs", "0.1", "--training.min_steps", "2", "--cache-dir", "none"]
@@ -68,7 +72,7 @@ def test_a_table_of_attributes_is_trained_and_evaluated(told, table, capsys):
 @pytest.mark.parametrize("words", [["export"], ["report"], ["predict", "x.png"]])
 def test_what_is_for_classes_says_so(told, words, capsys):
     assert main([words[0], str(told), *words[1:]]) == 2
-    assert "was trained for the task attributes, and this works for classify" in capsys.readouterr().err
+    assert "was trained for the task attributes, and " in capsys.readouterr().err
 
 
 def test_embeddings_are_trained_kept_and_searched(people, tmp_path, capsys):
@@ -103,9 +107,46 @@ def test_boxes_are_learned_with_a_pile(boxes, tmp_path, capsys):
         (["--teacher", "runs/other"], "a detector's raw answers are not learned by another one"),
         (["--training.batch", "0"], "give detectors one, for example 16"),
         (["--task", "classify", "--teacher", "runs/other"], "eyas fit learns classes from them"),
+        (["--task", "classify", "--unlabeled-only"], "for attributes and embeddings, and the task is classify"),
+        (["--task", "classify", "--columns", "[a]"], "--columns names attributes, and the task is classify"),
+        (["--task", "embed", "--columns", "[a]"], "--columns names attributes, and the task is embed"),
+        (["--unlabeled-only"], "for attributes and embeddings, and the task is detect"),
+        (["--task", "embed", "--unlabeled", "pile"], "--unlabeled needs a teacher where the task is embed"),
+        (["--task", "attributes", "--unlabeled-only"], "--unlabeled_only needs a teacher where the task is attributes"),
+        (["--task", "attributes", "--teacher", "runs/other"], "no run at runs/other"),
+        (["--task", "embed", "--training.batch", "6"], "a batch of 6 with 4 images of each identity"),
+        (["--training.small-loss", "0.2"], "the class of an image, and the task is detect; set it to 0"),
+        (["--detection.score", "0"], "detection.score is 0; it is the score of a box"),
     ],
 )
 def test_options_of_another_task_are_refused(boxes, tmp_path, options, sentence, capsys):
     words = ["train", str(boxes), "--out", str(tmp_path / "run"), "--arch", "mobilenet_v1x0.1@48", *BRIEF, *options]
     assert main(words) == 2
     assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_columns_that_are_named_are_attributes(table, tmp_path):
+    lines = [f"{line.split(',')[0]},some,{line.split(',')[1]}" for line in table.read_text().splitlines()[1:]]
+    labelled = table.parent / "labelled.csv"
+    labelled.write_text("\n".join(["path,label,red", *lines]) + "\n")
+    run = tmp_path / "run"
+    assert main(["train", str(labelled), "--columns", "[red]", "--out", str(run), *CLASSIFIER]) == 0
+    assert json.loads((run / "recipe.json").read_text())["task"] == "attributes"
+
+
+def test_columns_say_nothing_to_a_model_of_another_task(tmp_path, boxes, capsys):
+    path = tmp_path / "detector.safetensors"
+    save_network(build_detector(parse("mobilenet_v1x0.1@48"), "ssd", 2), path, ("bar", "square"), "detect")
+    assert main(["evaluate", str(path), str(boxes), "--columns", "[a]"]) == 2
+    assert "--columns names attributes, and the task is detect" in capsys.readouterr().err
+
+
+def test_the_recipe_is_there_before_anything_is_learned(table, tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eyas.studies.train.train_task", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(table, tmp_path / "run", "mobilenet_v1x0.25@32/8", "none", cache_dir="none")
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["task"] == "attributes"

@@ -21,7 +21,8 @@ from eyas.studies.log import read_log
 from eyas.studies.prepare import Data, prepare
 from eyas.studies.teaching import in_proportion, unregularised
 from eyas.studies.train_attributes import distil_attributes, train_attributes
-from eyas.studies.train_task import Asked, train_task
+from eyas.studies.train_task import Asked, prepare_task, train_task
+from eyas.tasks.attributes import Attributes
 from tests.fakes import colours
 
 LESSON = Training(min_steps=20, epochs=0.1, batch=16, rate=0.01, norm_momentum=0.3, augment=Augment(operations=0, crop=1.0))
@@ -138,7 +139,7 @@ def test_one_call_prepares_teaches_and_measures(trained, table, tmp_path):
     brief = replace(LESSON, min_steps=2)
     with Run.open(tmp_path / "run") as run:
         asked = Asked("attributes", str(table), brief, labels=40, teacher=str(trained / "model"), unlabeled_only=True)
-        model, test = train_task(run, asked, SMALL)
+        model, test = train_task(run, asked, SMALL, prepare_task(run, asked, SMALL))
     assert model.result["steps"] == 2
     assert {*test.result["each"]} == {"bright", "red"}
     assert "distilled" in read_log(model.folder / "log.jsonl")[0]
@@ -162,6 +163,10 @@ class TestTell:
         found = tell(self.GIVEN, targets, ("a", "b", "c"))
         assert np.isfinite([found.mean.low, found.mean.high, found.each["b"].low]).all()
 
+    def test_of_two_images_some_resamples_have_nothing_to_rank(self):
+        found = tell(np.array([[0.9], [0.1]], np.float32), np.array([[1], [0]], np.float32), ("a",))
+        assert (found.mean.low, found.mean.value, found.mean.high) == (1, 1, 1)
+
     def test_constant_attributes_are_no_part_of_the_mean(self):
         targets = self.TARGETS.copy()
         targets[:, 1] = 1
@@ -170,6 +175,20 @@ class TestTell:
         assert found.mean.value == pytest.approx((found.each["a"].value + found.each["c"].value) / 2)
         with pytest.raises(UserError, match="all 3 attributes are the same"):
             tell(self.GIVEN, np.ones((60, 3), np.float32), ("a", "b", "c"))
+
+
+def test_the_teacher_sees_its_own_resolution_though_the_student_trains_at_another(trained, table, tmp_path, monkeypatch):
+    sides, original = set(), Attributes.forward
+
+    def noted(task, model, batch):
+        sides.add((model.training, batch.images.shape[1]))
+        return original(task, model, batch)
+
+    monkeypatch.setattr(Attributes, "forward", noted)
+    smaller = replace(LESSON, min_steps=2, train_resolution=0.5)
+    with Run.open(tmp_path / "run") as run:
+        distil_attributes(run, SMALL, trained / "model" / "model.safetensors", opened(run, table), smaller, 0)
+    assert sides == {(True, 16), (False, 32)}  # who learns, and the teacher and whoever is judged
 
 
 @pytest.mark.parametrize(("sizes", "batch", "counts"), [((30, 90), 16, [4, 12]), ((1, 500), 8, [1, 7]), ((5,), 8, [8])])

@@ -12,7 +12,8 @@ from PIL import Image
 
 from eyas.arch.parse import parse
 from eyas.errors import UserError
-from eyas.nn.weights import kind_of, load_network
+from eyas.nn.detectors import build_detector
+from eyas.nn.weights import kind_of, load_network, save_network
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run
 from eyas.studies import embed as embedding_study
@@ -22,7 +23,7 @@ from eyas.studies.learning import start
 from eyas.studies.neighbors import neighbors
 from eyas.studies.prepare import Data, prepare
 from eyas.studies.train_embed import Embedding, distil_embed, identified, measured_embed, reader_of, train_embed, vectors_of
-from eyas.studies.train_task import Asked, train_task
+from eyas.studies.train_task import Asked, prepare_task, train_task
 
 LESSON = Training(min_steps=24, epochs=0.1, batch=16, rate=0.01, norm_momentum=0.3, augment=Augment(operations=0, crop=1.0))
 SMALL = start(parse("mobilenet_v1x0.25@32/8"), "none")
@@ -109,6 +110,12 @@ def test_refusals(people, tmp_path):
                 train_embed(run, SMALL, data, wrong, 0, WIDTH)
         with pytest.raises(UserError, match="blend two identities"):
             train_embed(run, SMALL, data, replace(LESSON, augment=Augment(mixup=0.2)), 0, WIDTH)
+        model = tmp_path / "lost"
+        for wrong in (Augment(mixup=0.2), Augment(cutmix=0.2)):
+            with pytest.raises(UserError, match="blend two identities"):
+                distil_embed(run, SMALL, model, data, replace(LESSON, augment=wrong), 0)
+        with pytest.raises(UserError, match="identities come equally often anyway"):
+            distil_embed(run, SMALL, model, data, replace(LESSON, class_balance=0.5), 0)
     singles = write(tmp_path / "singles", 12, 1, 3)
     with Run.open(tmp_path / "other") as run:
         data = opened(run, singles)
@@ -119,9 +126,22 @@ def test_refusals(people, tmp_path):
 def test_one_call_prepares_trains_and_measures(people, tmp_path):
     brief = replace(LESSON, min_steps=2)
     with Run.open(tmp_path / "run") as run:
-        model, test = train_task(run, Asked("embed", str(people), brief, SPLITS, embedding=WIDTH), SMALL)
+        asked = Asked("embed", str(people), brief, SPLITS, embedding=WIDTH)
+        model, test = train_task(run, asked, SMALL, prepare_task(run, asked, SMALL))
     assert model.result["steps"] == 2
     assert {*test.result} == {"verification", "retrieval"}
+
+
+def test_a_detector_is_refused_as_a_teacher_and_has_no_vectors(people, tmp_path):
+    path = tmp_path / "detector.safetensors"
+    save_network(build_detector(parse("mobilenet_v1x0.1@48"), "ssd", 2), path, ("bar", "square"), "detect")
+    with (
+        Run.open(tmp_path / "run") as run,
+        pytest.raises(UserError, match="was trained for the task detect, and embed is to be"),
+    ):
+        distil_embed(run, SMALL, path, opened(run, people), LESSON, 0)
+    with pytest.raises(UserError, match="is a detector, which has boxes and no vector"):
+        embed(path, people, tmp_path / "vectors.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +183,10 @@ class TestPairs:
         found = evaluate_embedding(trained / "model", pairs.parent)
         assert (found.verification.same, found.verification.different) == (8 * 6, 32 * 31 // 2 - 48)
         assert found.retrieval.queries == 32
+
+    def test_nobody_with_two_images_is_said(self, trained, tmp_path):
+        with pytest.raises(UserError, match="0 pairs of one identity and 28 of two can be used"):
+            evaluate_embedding(trained, write(tmp_path / "singles", 8, 1, 6))
 
     def test_a_classifier_is_refused(self, reference, pairs):
         with pytest.raises(UserError, match="was trained for the task classify, and this works for embed"):

@@ -77,3 +77,13 @@ def test_its_weights_lie_on_the_grid_that_the_file_has_and_it_comes_again_to_the
     assert not all(torch.equal(tensor, state[name]) for name, tensor in other.state_dict().items())
     assert all(torch.equal(tensor, before[name]) for name, tensor in shipment.network.state_dict().items())
     assert np.isfinite(np.concatenate([tensor.numpy().ravel() for tensor in state.values()])).all()
+
+
+def test_a_layer_that_stays_in_float_is_not_put_on_the_grid(shipment, data):
+    first, *others = layers(folded(shipment.network))
+    made = tuned(shipment, data, steps=4, floats=(first,))
+    rounded = folded(made)
+    round_weights(rounded)
+    off = {name for name, layer in layers(made).items() if not torch.allclose(layer.weight, layers(rounded)[name].weight)}
+    assert off == {first}
+    assert others

@@ -1,5 +1,6 @@
 """Verification and retrieval against computations that share no line with them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -59,6 +60,21 @@ def test_figures_equal_those_of_scikit_learn():
         assert each.rate.value == pytest.approx(true[false <= each.false_share + 1e-12].max())
         assert ((each.threshold <= COSINES) & ~PAIRS.same).sum() <= each.allowed
     assert found.accuracy == pytest.approx(np.mean(by_loops(COSINES, PAIRS.same, PAIRS.fold)))
+
+
+def test_the_standard_error_is_that_of_a_sample_of_folds():
+    right = by_loops(COSINES, PAIRS.same, PAIRS.fold)
+    assert verify(VECTORS, IDENTITIES, PAIRS).deviation == pytest.approx(np.std(right, ddof=1) / np.sqrt(10))
+
+
+def test_one_fold_is_refused():
+    with pytest.raises(UserError, match="all pairs are in one fold"):
+        verify(VECTORS, IDENTITIES, replace(PAIRS, fold=np.zeros_like(PAIRS.fold)))
+
+
+def test_where_nobody_has_two_images_there_is_nothing_to_find():
+    found = retrieve(VECTORS[:3], np.arange(3))
+    assert (found.queries, found.alone, found.figures) == (0, 3, {})
 
 
 def test_a_share_that_lets_no_pair_through_has_no_figure():

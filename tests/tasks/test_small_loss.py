@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,6 +41,14 @@ def test_what_is_dropped_gives_no_gradient(logits):
     assert silent.sum() == 4
     each = TASK.each(logits, batch)
     assert each[silent].min() > each[~silent].max()
+
+
+def test_a_scarce_class_is_not_dropped_for_its_weight(logits):
+    batch = batch_of([True] * 10)
+    kept = TASK.each(logits, batch).argsort()[:6]
+    weighted = replace(TASK, weights=(0.1, 0.5, 10.0))
+    found = SmallLoss(weighted, 0.4).loss(logits, batch)
+    torch.testing.assert_close(found["labelled"], weighted.each(logits, batch)[kept].mean())
 
 
 def test_what_a_teacher_labelled_stays(logits):

@@ -105,7 +105,7 @@ def students(teacher: Arch, names: Iterable[str]) -> Iterator[Arch]:
         stride = min(teacher.total_stride, family.total_stride)
         for side in _sides(teacher.resolution, LOWER):
             for width in (1.0,) if is_scaled(family) and family.name != teacher.name else NARROWER:
-                if stride <= side:
+                if stride <= side and (family.name != teacher.name or width <= teacher.width):
                     yield at(strided(wider(family, width), stride), side)
 
 

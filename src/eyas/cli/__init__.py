@@ -46,7 +46,7 @@ class Command:
         does: its line in the list of commands.
         positional: arguments that need no name.
         show: prints its result; of an iterator, each that it yields.
-        goes_on: whether the same command, given again, goes on where it was stopped.
+        goes_on: whether the same command, given again with its --out, goes on where it was stopped.
         failed: whether part of what was asked for could not be done, as the result (or each that it yields) tells.
         rows: its result as the rows of a table, where it has a `--csv`.
     """
@@ -83,9 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         err.print(f"[bold red]eyas {name}:[/] {escape(str(error.filename or 'the disk'))}: {error.strerror}")
         return 2
-    except KeyboardInterrupt:
-        how = "; give the same command again to go on from the last checkpoint" if COMMANDS[name].goes_on else ""
-        err.print(f"eyas {name}: stopped{how}")
+    except KeyboardInterrupt as stopped:
+        err.print(escape("; ".join((f"eyas {name}: stopped", *getattr(stopped, "__notes__", ())))))
         return 130
 
 
@@ -98,7 +97,7 @@ def _run(command: Command, name: str, words: list[str]) -> int:
     if current().size > 1 and not trains:
         raise UserError(f"eyas {name} works in one process; start it without torchrun")
     values = {key: value for key, value in vars(given).items() if key in signature(study).parameters}
-    with _audience(given):
+    with _resumable(command, given), _audience(given):
         result = study(**values)
         if isinstance(result, Iterator):
             return _stream(result, command, name, given.json)
@@ -126,8 +125,25 @@ def _team() -> Generator[None]:
 
 
 @contextmanager
+def _resumable(command: Command, given: Namespace) -> Generator[None]:
+    """Ctrl-C says how to go on, where there is something to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        if command.goes_on and given.get("out"):
+            stopped.add_note("give the same command again to go on from the last checkpoint")
+        raise
+
+
+@contextmanager
 def _audience(given: Namespace) -> Generator[None]:
-    """Progress on the terminal, and TensorBoard's files beside the run where they are asked for."""
+    """Progress on the terminal, and TensorBoard's files beside the run where they are asked for.
+
+    Raises:
+        UserError: they are, and there is no run.
+    """
+    if given.get("tensorboard") and not given.out:
+        raise UserError("--tensorboard writes beside the run: give --out a directory")
     with ExitStack() as stack:
         if current().first:
             stack.enter_context(listening(stack.enter_context(Bars())))

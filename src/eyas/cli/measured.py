@@ -48,4 +48,4 @@ def _side_by_side(rows: list[Any]) -> None:
 def _compared(row: Any) -> str:
     if row.verdict == "slower":
         return f"takes {row.ratio:.2f} times as long as the fastest ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
-    return row.verdict if row.verdict == "fastest" else "no difference from the fastest could be measured"
+    return row.verdict if "fastest" in row.verdict else "no difference from the fastest could be measured"

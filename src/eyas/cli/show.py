@@ -75,14 +75,20 @@ def show_label(result: Any) -> None:
 
 
 def show_export(result: Any) -> None:
-    """Each artifact with its size, latency and agreement."""
-    for target, found in result.artifacts.items():
-        latency, parity = found["latency"], found["parity"]
-        out.print(f"{escape(str(result.folder / target))}: {show('size', found['bytes'])}")
+    """Each artifact with its size, latency and agreement, what that does to accuracy and, of int8, the way it was made."""
+    for name, found in result.artifacts.items():
+        latency, parity, change = found["latency"], found["parity"], found["change"]
+        out.print(f"{escape(str(result.folder / name))}: {show('size', found['bytes'])}")
         out.print(
             f"  {latency['median_ms']:.2f} ms an image, nine of ten {latency['p90_ms']:.2f}, {latency['threads']} thread(s)"
         )
         out.print(f"  agrees with the trained network on {parity['agreement']:.1%} of {parity['images']} validation images")
+        between = f"95 % interval {change['low']:+.1f} to {change['high']:+.1f}"
+        out.print(
+            f"  accuracy on them {change['before']:.1%} -> {change['after']:.1%}, {change['points']:+.1f} points ({between})"
+        )
+        if found.get("rung"):
+            out.print(f"  int8 by the way \\[{found['rung']}] of docs/int8.md")
 
 
 def show_report(result: Any) -> None:

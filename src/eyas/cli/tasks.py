@@ -30,8 +30,7 @@ def show_evaluate(result: Any) -> None:
         _show_task("detect", found["found"])
     else:
         out.print(f"accuracy {result.accuracy} on {result.accuracy.images} images")
-    if "seen" in found:
-        out.print(f"left out: {result.seen} that the run had seen, {result.unreadable} that cannot be read")
+    out.print(f"left out: {result.seen} that the run had seen, {result.unreadable} that cannot be read")
     for name, recall in getattr(result, "recalls", {}).items():
         out.print(f"  {escape(name)}: {recall} of {recall.images}")
 

@@ -1,5 +1,7 @@
 """Biases that make up for rounded weights, in torch: for formats whose own quantizer leaves them as they are."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from eyas.deploy.shipment import Images
 BATCH = 32
 
 
-def correct(module: nn.Module, images: Images) -> None:
+def correct(module: nn.Module, images: Images, floats: Sequence[str] = ()) -> None:
     """Add to each bias what rounding the weights to int8 takes from the mean output of its channel (in place).
 
     What `eyas.deploy.quantize.correct_biases` does to an ONNX graph, and why, is said there.
@@ -17,8 +19,14 @@ def correct(module: nn.Module, images: Images) -> None:
     Args:
         module: takes uint8 [n, h, w, 3]; its batch normalisation is folded away.
         images: that the mean inputs are measured on.
+        floats: names of its modules that are not rounded, with all that is in them.
     """
-    weighted = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    inside = tuple(f"{name}." for name in floats)
+    weighted = [
+        layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not f"{name}.".startswith(inside)
+    ]
     means = _means(module, weighted, images)
     with torch.no_grad():
         for layer in weighted:

@@ -10,22 +10,29 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from time import perf_counter
 
+UNUSABLE = 3  # exit code; Python's own are 1 and 2
 
-def main(page: str, folder: str, threads: str, batch: str) -> None:
-    """Load, answer, tell."""
+
+def main(page: str, folder: str, threads: str, batch: str) -> int:
+    """Load, answer, tell: 0, or `UNUSABLE` and a sentence where the model cannot be used."""
     from_file = spec_from_file_location("page", page)
     assert from_file is not None and from_file.loader is not None, page
     predict = module_from_spec(from_file)
     from_file.loader.exec_module(predict)
-    facts = predict.about(folder)
-    height, width = facts["frame"] or [facts["resolution"]] * 2
-    start = perf_counter()
-    ask = predict.open_model(folder, int(threads))
-    loaded = perf_counter()
-    ask(predict.np.full((int(batch), height, width, 3), 127, predict.np.uint8))
+    try:
+        facts = predict.about(folder)
+        height, width = facts["frame"] or [facts["resolution"]] * 2
+        start = perf_counter()
+        ask = predict.open_model(folder, int(threads))
+        loaded = perf_counter()
+        ask(predict.np.full((int(batch), height, width, 3), 127, predict.np.uint8))
+    except predict.Unusable as error:
+        sys.stderr.write(f"{error}\n")
+        return UNUSABLE
     answered = perf_counter()
     found = {"peak_bytes": peak_bytes(), "load_ms": 1e3 * (loaded - start), "first_ms": 1e3 * (answered - loaded)}
     sys.stdout.write(json.dumps(found) + "\n")
+    return 0
 
 
 def peak_bytes(status: Path = Path("/proc/self/status")) -> int:
@@ -44,4 +51,4 @@ def peak_bytes(status: Path = Path("/proc/self/status")) -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

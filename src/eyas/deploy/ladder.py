@@ -32,8 +32,8 @@ GAUGED = 64  # images that the cost of each layer is measured on
 
 Rung = Literal["plain", "equalized", "percentile", "mse", "floats", "tuned"]
 Judge = Callable[[Artifact], Parity]
-Tune = Callable[[Shipment], Network]
-"""A network that was trained on under rounding, from that of the shipment."""
+Tune = Callable[[Shipment, tuple[str, ...]], Network]
+"""A network that was trained on under rounding, from that of the shipment; the named layers stay in floating point."""
 
 WHAT: dict[Rung, str] = {
     "plain": "ranges from the smallest to the largest value, a scale for each output channel, biases corrected",
@@ -208,9 +208,9 @@ def _ways(shipment: Shipment, tune: Tune) -> Generator[_Way, _Tried | None, None
         previous, best = best, (yield _Way("floats", base.way.shipment, replace(base.way.quantization, floats=floats)))
         if best is previous:  # more of them did not help
             break
-    assert base.way.shipment is not None
-    tuned = replace(base.way.shipment, network=tune(base.way.shipment))
-    yield _Way("tuned", tuned, base.way.quantization)
+    assert best is not None and best.way.shipment is not None
+    network = tune(best.way.shipment, best.way.quantization.floats)
+    yield _Way("tuned", replace(best.way.shipment, network=network), best.way.quantization)
 
 
 def _next(ways: Generator[_Way, _Tried | None, None], best: _Tried | None) -> _Way | None:

@@ -96,7 +96,7 @@ class LiteRTInt8(LiteRT):
             import ai_edge_litert  # noqa: F401
         images = shipment.calibrating()
         module = convertible(shipment)
-        correct(module, images)
+        correct(module, images, _floats(quantization))
         with TemporaryDirectory() as scratch:
             source = _converted(module, shipment.side, Path(scratch))
             made = _rounded(source, spans(lambda: activations(source, images), quantization.ranges), quantization).read_bytes()
@@ -216,10 +216,14 @@ def _converted(module: nn.Module, side: tuple[int, int], scratch: Path) -> Path:
 def _rounded(source: Path, spans: Spans, quantization: Quantization) -> Path:
     """The int8 file beside a float32 one."""
     job, target = source.with_name("job.json"), source.with_name("int8.tflite")
-    floats = [*FLOATS, *(f"network.{name}" for name in quantization.floats)]
-    write_json(job, {"ranges": spans, "floats": floats})
+    write_json(job, {"ranges": spans, "floats": [*FLOATS, *_floats(quantization)]})
     _convert("quantize", source, job, target)
     return target
+
+
+def _floats(quantization: Quantization) -> list[str]:
+    """The layers that stay float, by their names in what is exported."""
+    return [f"network.{name}" for name in quantization.floats]
 
 
 def _convert(step: str, *paths: Path) -> None:

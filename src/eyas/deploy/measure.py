@@ -124,7 +124,7 @@ class Folder:
     @property
     def alone(self) -> bool:
         """Whether the page can open it, with its runtime alone; the others need Eyas itself."""
-        return self.facts["target"].partition("-")[0] in page.RUNTIMES
+        return page.family(self.facts["target"]) is not None
 
     @property
     def side(self) -> tuple[int, int]:
@@ -138,7 +138,8 @@ class Folder:
         Raises:
             UserError: its runtime is missing, or a file was changed.
         """
-        if not self.alone:
+        family = page.family(self.facts["target"])
+        if family is None or (threads and family in page.CHOOSES):
             return self._artifact().predictor(threads)
         try:
             return page.open_model(self.path, threads)
@@ -147,9 +148,10 @@ class Folder:
 
     def runtime(self) -> str:
         """Name and version of the runtime."""
-        if not self.alone:
+        family = page.family(self.facts["target"])
+        if family is None:
             return self._artifact().runtime()
-        package = page.RUNTIMES[self.facts["target"].partition("-")[0]][0]
+        package = page.RUNTIMES[family][0]
         return f"{package} {_version(package)}"
 
     def _artifact(self) -> Any:
@@ -219,6 +221,8 @@ def fresh_process(folder: Path, threads: int = 1, batch: int = 1) -> dict[str, f
         done = subprocess.run([sys.executable, "-I", script, *words], capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise UserError(f"{folder} gave no answer within {PATIENCE} seconds in a process of its own") from None
+    if done.returncode == fresh.UNUSABLE:
+        raise UserError(done.stderr.strip().splitlines()[-1])
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise UserError(f"{folder} could not answer in a process of its own: {last[0]}")

@@ -37,7 +37,15 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".avif", ".qoi"),
 )
-NEEDED = {"target", "classes", "resolution", "crop", "frame", "threshold", "precision", "file", "files", "status"}
+NEEDED = {  # of artifact.json, and what JSON may hold there
+    **dict.fromkeys(("target", "precision", "status", "arch", "file"), (str,)),
+    **dict.fromkeys(("resolution", "bytes"), (int,)),
+    "classes": (list,),
+    "files": (dict,),
+    "frame": (list, type(None)),
+    "crop": (int, float),
+    "threshold": (int, float, type(None)),
+}
 GREY = ("1", "L", "LA", "La")
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation: Image.Transpose
 
@@ -231,19 +239,42 @@ def _short(error: Exception) -> str:
 
 
 def about(folder: str | Path) -> dict[str, Any]:
-    """What artifact.json in the folder says of the model; Unusable where there is none."""
+    """What artifact.json in the folder says of the model; Unusable where there is none, or it is not one that Eyas wrote."""
     path = Path(folder) / "artifact.json"
+    facts: Any = None
     try:
         facts = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise Unusable(f"{folder} is not an artifact: it has no artifact.json; give a folder that an export wrote") from None
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        facts = None
-    if not isinstance(facts, dict) or not facts.keys() >= NEEDED:
+    except ValueError:  # refused below
+        pass
+    if not _sound(facts):
         raise Unusable(f"{path} is damaged, or of another version of Eyas than this; export again")
     return facts
+
+
+def _sound(facts: Any) -> bool:
+    """Whether these are the facts of a model, each of its type, and the model's own file among those with a checksum."""
+    if not isinstance(facts, dict) or not all(name in facts and type(facts[name]) in kinds for name, kinds in NEEDED.items()):
+        return False
+    sizes = [facts["resolution"], *(facts["frame"] or [])]
+    texts = [*facts["classes"], *facts["files"].values()]
+    return (
+        bool(facts["classes"])
+        and facts["file"] in facts["files"]
+        and all(type(text) is str for text in texts)
+        and all(type(size) is int and size > 0 for size in sizes)
+        and len(sizes) in (1, 3)
+        and 0 < facts["crop"] <= 1
+    )
+
+
+def family(target: str) -> str | None:
+    """The key of a target's runtime in `RUNTIMES`; None where this page knows none."""
+    name = target.partition("-")[0]
+    return name if name in RUNTIMES else None
 
 
 def open_model(folder: str | Path, threads: int = 0) -> Ask:
@@ -259,10 +290,10 @@ def open_model(folder: str | Path, threads: int = 0) -> Ask:
             raise Unusable(f"{folder / name} cannot be read ({error.strerror}); export again") from None
         if found != checksum:
             raise Unusable(f"{folder / name} was changed or cut short after its export: its checksum is another; export again")
-    path, family = folder / facts["file"], facts["target"].partition("-")[0]
-    if family not in RUNTIMES:
+    path, known = folder / facts["file"], family(facts["target"])
+    if known is None:
         raise Unusable(f"{folder} holds weights for {facts['target']}, and no runtime that this page knows")
-    package, module, runtime = RUNTIMES[family]
+    package, module, runtime = RUNTIMES[known]
     try:
         run = runtime(import_module(module), path, threads, facts)
     except ImportError as error:
@@ -337,6 +368,7 @@ RUNTIMES = {  # by the first word of the target: what to install, what to import
     "executorch": ("executorch", "executorch.runtime", _executorch),
     "pt2": ("torch", "torch", _pt2),
 }
+CHOOSES = ("executorch",)  # of them, those that this page cannot give a number of threads
 
 
 def files(given: Iterable[str]) -> Iterator[tuple[str, str | None]]:
@@ -415,9 +447,12 @@ def main() -> int:
     if min(asked.top, asked.threads + 1, asked.batch) < 1:
         parser.error("--top and --batch must be 1 or above, and --threads 0 or above")
     try:
-        facts, ask = about(folder), open_model(folder, asked.threads)
+        facts = about(folder)
         if facts["status"] == "rejected":
             sys.stderr.write("predict.py: this model was rejected when it was checked, and answers all the same\n")
+        if asked.threads and family(facts["target"]) in CHOOSES:
+            sys.stderr.write("predict.py: the runtime of this model chooses its threads by itself; --threads changes nothing\n")
+        ask = open_model(folder, asked.threads)
         found = files(asked.images)
         for line in answers(found, lambda name: pixels(name, facts), ask, facts, asked.top, asked.batch):
             failed += line["error"] is not None

@@ -2,8 +2,8 @@
 
 Of the ways that were tried on EfficientNet-Lite0 (benchmarks/int8.py), one scale a tensor loses most answers. With one scale
 a channel, ranges by the smallest and largest value do as well as by percentile, and better than by entropy: what hurts is
-the rounding of the weights. So the plain ranges are taken, and the biases corrected by what the rounding moves the mean of
-each channel.
+the rounding of the weights. So the biases are corrected by what the rounding moves the mean of each channel, and the ranges
+are plain unless `Quantization` says otherwise, as the ladder does where that loses too much (`eyas.deploy.ladder`).
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from eyas.deploy.quantize import OnnxInt8
 from eyas.deploy.shipment import Quantization, Shipment
 from eyas.deploy.timm import Timm
 from eyas.errors import UserError, first_line
-from eyas.run import read_json, write_atomic, write_json
+from eyas.run import write_atomic, write_json
 
 FACTS = "artifact.json"
 PAGE = "predict.py"
@@ -146,11 +146,12 @@ class Artifact:
             UserError: the folder holds no artifact, or one of its files is missing or was changed.
         """
         folder = Path(folder)
-        if not (folder / FACTS).is_file():
-            raise UserError(f"{folder} is not an artifact: it has no {FACTS}; give a folder that an export wrote")
-        facts: Any = read_json(folder / FACTS)
+        try:
+            facts = page.about(folder)
+        except page.Unusable as error:
+            raise UserError(str(error)) from None
         expected = {field.name for field in fields(cls)} - {"folder"}
-        if not isinstance(facts, dict) or set(facts) != expected or facts["target"] not in TARGETS:
+        if set(facts) != expected or facts["target"] not in TARGETS or facts["status"] not in get_args(Status):
             raise UserError(f"{folder / FACTS} is not one that this version of Eyas ({__version__}) writes; export again")
         facts["classes"] = tuple(facts["classes"])
         facts["frame"] = tuple(facts["frame"]) if facts["frame"] else None
@@ -229,7 +230,7 @@ def export(shipment: Shipment, folder: str | Path, target: str, quantization: Qu
         (artifact.folder / FACTS).unlink(missing_ok=True)
         for name, content in files.items():
             write_atomic(artifact.folder / name, content)
-        if target.partition("-")[0] in page.RUNTIMES:  # it is no part of the model and of its size
+        if page.family(target):  # it is no part of the model and of its size
             write_atomic(artifact.folder / PAGE, resources.files("eyas.deploy").joinpath(PAGE).read_bytes())
         artifact.save()
     except OSError as error:

@@ -1,6 +1,6 @@
 """Time the models of this folder on this device, and write one JSON file. Needs only Python, numpy and the runtime.
 
-Copy the whole folder to the device (a Raspberry Pi, a phone with Termux) and run there
+Copy the whole folder to the device (a Raspberry Pi, another computer) and run there
 
     python time_models.py --out timings.json
 
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -34,6 +34,7 @@ PAIRS = (10, 80)  # of a model and the reference: as many of them as fit into
 SECONDS = 0.25
 
 Run = Callable[[], Any]
+Timed = Literal["onnx", "onnx-int8", "openvino", "openvino-bf16", "openvino-int8"]
 
 
 class Unusable(ValueError):  # noqa: N818 - an answer about a file, not an error of the program
@@ -46,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--folder", default=str(Path(__file__).resolve().parent), help="where the models lie")
     parser.add_argument("--out", default="timings.json", help="the file to write")
     parser.add_argument("--threads", type=int, default=1, help="for the runtime; 0 lets it choose")
-    parser.add_argument("--target", help="onnx, onnx-int8, openvino, openvino-bf16 or openvino-int8")
+    parser.add_argument("--target", choices=get_args(Timed), help="another than the folder was written for")
     given = parser.parse_args(words)
     folder, out = Path(given.folder), Path(given.out)
 
@@ -54,11 +55,13 @@ def main(words: list[str] | None = None) -> int:
         sys.stderr.write(f"{done} of {total}: {name}\n")
 
     try:
-        target = given.target or json.loads((folder / LIST).read_text())["target"]
-        time_models(folder, out, target, given.threads, tell)
+        time_models(folder, out, given.target or _listed(folder)["target"], given.threads, tell)
     except Unusable as error:
         sys.stderr.write(f"time_models.py: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("time_models.py: stopped; the same command goes on\n")
+        return 130
     sys.stderr.write(f"written: {out}\n")
     return 0
 
@@ -66,9 +69,12 @@ def main(words: list[str] | None = None) -> int:
 def time_models(folder: Path, out: Path, target: str, threads: int, tell: Callable[[int, int, str], None]) -> dict[str, Any]:
     """Time every model that `models.json` lists, and keep what is known after each in `out`; go on where it was stopped.
 
-    Unusable: the runtime is not installed, or `out` holds something else.
+    Unusable: the folder holds no models, or none for the target; the runtime is not installed; `out` holds something else, or
+    cannot be written.
     """
-    listed = json.loads((folder / LIST).read_text())
+    listed = _listed(folder)
+    if is_int8(target) != is_int8(listed["target"]):
+        raise Unusable(f"the models of {folder} are for {listed['target']}, not for {target}; write others with --kit")
     facts = {
         "format": FORMAT,
         "kit": listed["kit"],
@@ -89,6 +95,22 @@ def time_models(folder: Path, out: Path, target: str, threads: int, tell: Callab
             _write(out, kept)
         tell(number + 1, len(listed["models"]), model["name"])
     return kept
+
+
+def is_int8(target: str) -> bool:
+    """Whether the models for a target compute in eight bits."""
+    return target.endswith("-int8")
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    """What `models.json` in the folder says."""
+    try:
+        found = json.loads((folder / LIST).read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not {"kit", "target", "reference", "models"} <= set(found):
+        raise Unusable(f"{folder} holds no models to time, or not all of them: copy the whole folder that --kit wrote")
+    return found
 
 
 def opened(path: Path, model: dict[str, Any], target: str, threads: int) -> Run:
@@ -164,7 +186,7 @@ def _begun(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
         return {}
     try:
         kept = json.loads(out.read_text())
-    except ValueError:
+    except (OSError, ValueError):
         kept = None
     same = isinstance(kept, dict) and all(kept.get(name) == value for name, value in facts.items())
     if not same:
@@ -174,8 +196,11 @@ def _begun(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _write(out: Path, value: dict[str, Any]) -> None:
     temporary = out.with_name(out.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(out)
+    try:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.replace(out)
+    except OSError as error:
+        raise Unusable(f"{out} cannot be written ({error.strerror}); give another --out") from None
 
 
 if __name__ == "__main__":

@@ -117,11 +117,11 @@ def rounding(network: Network, spans: Ranges, only: Iterable[str] | None = None)
 
 
 @torch.no_grad()
-def round_weights(network: Network) -> None:
-    """Put every weight of the folded network on its grid (in place)."""
-    to_grid = Rounded()
-    for layer in layers(network).values():
-        layer.weight.copy_(to_grid(layer.weight))
+def round_weights(network: Network, only: Iterable[str] | None = None) -> None:
+    """Put every weight of the folded network on its grid (in place); only those of the named layers where some are."""
+    to_grid, weighted = Rounded(), layers(network)
+    for name in weighted if only is None else only:
+        weighted[name].weight.copy_(to_grid(weighted[name].weight))
 
 
 @torch.no_grad()

@@ -137,7 +137,10 @@ def tell(given: Rows, targets: Rows, names: tuple[str, ...], seed: int = 0) -> T
         names[k]: _precision(values, int(known[:, k].sum()), int((there & known)[:, k].sum()))
         for k, values in zip(used, found, strict=True)
     }
-    return Told(_precision(np.nanmean(found, axis=0), len(given), len(used)), each, constant)
+    ranked = np.isfinite(found)
+    means = np.full(len(drawn), np.nan)  # of a resample with nothing to rank
+    np.divide(np.where(ranked, found, 0).sum(0), ranked.sum(0), out=means, where=ranked.any(0))
+    return Told(_precision(means, len(given), len(used)), each, constant)
 
 
 def measured_attributes(run: Run, name: str, trained: Done, told: Attributed) -> Done:
@@ -166,5 +169,6 @@ def _precisions(
 
 
 def _precision(values: Float[np.ndarray, " r"], images: int, there: int) -> Precision:
-    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+    usable = values[1:][np.isfinite(values[1:])]
+    low, high = np.percentile(usable, [2.5, 97.5]) if len(usable) else (values[0], values[0])
     return Precision(float(values[0]), float(low), float(high), images, there)

@@ -1,8 +1,7 @@
 """MODEL_CARD.md: what a user of the model must know, from the run alone (Mitchell et al. 2019)."""
 
 from eyas import __version__
-from eyas.arch.parse import parse
-from eyas.deploy.target import TARGETS
+from eyas.deploy import predict as page
 from eyas.report import markdown
 from eyas.report.items import Cell, Item, Section, Table, Text
 from eyas.studies.evidence import Evidence, amount, percent, threads
@@ -11,21 +10,13 @@ from eyas.studies.proof import Accuracy
 
 USE = """## How to use it
 
-```python
-import numpy as np
-import onnxruntime
-from PIL import Image, ImageOps
-
-classes = {classes!r}
-session = onnxruntime.InferenceSession("artifacts/{target}/{file}")
-image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-{box}pixels = np.asarray(image.resize(({side}, {side}), Image.Resampling.BICUBIC{boxed}))  # uint8, [height, width, RGB]
-probabilities = session.run(None, {{session.get_inputs()[0].name: pixels[None]}})[0][0]
-print(classes[probabilities.argmax()], probabilities.max())
+```
+python artifacts/{target}/predict.py photo.jpg
 ```
 
-{shown} Pixels go in as they are (uint8, NHWC, RGB): scaling and normalisation are in
-the graph.
+It prints a line of JSON with the class and its confidence, and needs Python 3.9 or later, numpy, Pillow 10.1 or later and
+`{runtime}`, and nothing of Eyas. {shown} The file itself takes pixels as they are (uint8, NHWC, RGB): scaling
+and normalisation are in the graph.
 """
 
 
@@ -115,19 +106,10 @@ def _how(found: Evidence) -> str:
         rejected = "Every exported file was rejected; report.html says why."
         why = rejected if found.artifacts else "No file was exported; `eyas export` does that."
         return f"## How to use it\n\n{why} `eyas predict` answers from the run itself.\n"
-    return USE.format(
-        classes=list(found.data.classes),
-        target=found.ships,
-        file=TARGETS[found.ships].file,
-        side=parse(found.arch).resolution,
-        **_view(found.artifacts[found.ships].get("crop", 1.0)),
-    )
-
-
-def _view(crop: float) -> dict[str, str]:
-    """What the example does to a picture before it is resized, and the sentence about it."""
-    if crop == 1:
-        return {"box": "", "boxed": "", "shown": "The whole image is resized, nothing is cut away."}
-    box = f"left, top = {(1 - crop) / 2:.6g} * image.width, {(1 - crop) / 2:.6g} * image.height\n"
-    boxed = ", (left, top, image.width - left, image.height - top)"
-    return {"box": box, "boxed": boxed, "shown": f"The middle of the image is resized, {crop:.4g} of each side."}
+    family = page.family(found.ships)
+    if family is None:  # no runtime of its own, so no page beside it
+        return f"## How to use it\n\n`eyas predict artifacts/{found.ships} photo.jpg` answers from the file.\n"
+    crop = found.artifacts[found.ships].get("crop", 1.0)
+    middle = f"The middle of the image is resized, {crop:.4g} of each side."
+    shown = "The whole image is resized, nothing is cut away." if crop == 1 else middle
+    return USE.format(target=found.ships, runtime=page.RUNTIMES[family][0], shown=shown)

@@ -1,10 +1,8 @@
 """The boxes of a run's images, and how well a detector finds them, with intervals; and what it finds in other images."""
 
-import tempfile
-from collections.abc import Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from eyas.data.batches import Examples, in_order
 from eyas.data.boxes import Rows, classes_of, pack, read_boxes, unpack
 from eyas.data.manifest import Manifest, Split
 from eyas.data.readers import read_labels
-from eyas.data.store import Store, build
+from eyas.data.store import Store
 from eyas.errors import UserError
 from eyas.learn.device import choose
 from eyas.learn.evaluate import answers
@@ -25,7 +23,7 @@ from eyas.progress import say
 from eyas.recipe import Training
 from eyas.run import Done, Run
 from eyas.studies.learning import MODEL, Exam
-from eyas.studies.prepare import Data, positions, side_of
+from eyas.studies.prepare import Data, positions
 from eyas.tasks.box_scores import Interval, box_interval, box_precision
 from eyas.tasks.detect import Detect
 
@@ -165,41 +163,6 @@ def tested_boxes(run: Run, name: str, trained: Done, boxed: Boxed) -> Done:
         return asdict(judge(found_in(detector, examples), examples, boxed.classes))
 
     return run.joint_stage(name, make, model=trained.digest, data=boxed.data.digest)
-
-
-def evaluate_boxes(
-    model: Path,
-    data: str,
-    split: Literal["auto", "all", "train", "validation", "test"] = "auto",
-    seen: Set[str] = frozenset(),
-) -> Detected:
-    """Measure a detector on images with boxes, for example COCO's own validation file.
-
-    Args:
-        model: the file of a detector.
-        data: images with boxes.
-        split: which of them; auto takes the test split where the data has one, else all.
-        seen: checksums (`Store.hashes`) of pictures that it was trained or chosen with, which are left out.
-
-    Raises:
-        UserError: the data has other classes than the detector, or no image that can be used.
-    """
-    detector, classes = load_detector(model)
-    manifest = read_labels(data)
-    splits = manifest.column("split")
-    wanted = ("test" if "test" in splits else "all") if split == "auto" else split
-    chosen = manifest if wanted == "all" else manifest.where([name == wanted for name in splits])
-    unknown = [name for name in classes_of(manifest) if name not in classes]
-    if unknown:
-        raise UserError(f"{data} has boxes of {unknown[0]!r}, which {model} was not trained on; it knows {', '.join(classes)}")
-    with tempfile.TemporaryDirectory() as folder:
-        store = build(chosen, Path(folder) / "store", side_of(detector.arch.resolution)).store
-        fresh = {id for id, mark in zip(store.ids, store.hashes, strict=True) if mark not in seen}
-        if not fresh:
-            unread, known = len(chosen) - len(store), len(store)
-            raise UserError(f"no image of {data} can be used: {unread} unreadable, {known} seen in training")
-        examples = box_examples(chosen.where([id in fresh for id in chosen.column("id")]), store, classes)
-        return judge(found_in(detector, examples), examples, classes)
 
 
 def pseudo_boxes(detector: Detector, classes: tuple[str, ...], pile: Manifest, store: Store, threshold: float) -> Manifest:

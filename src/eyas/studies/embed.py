@@ -96,9 +96,12 @@ def embedder(model: Path) -> tuple[Network, bool]:
     """A network whose answers are vectors, and whether it learned them; else its head is taken off.
 
     Raises:
-        UserError: the file holds no network.
+        UserError: the file holds no network, or a detector.
     """
-    learned = kind_of(model) == "embed"
+    kind = kind_of(model)
+    if kind == "detect":
+        raise UserError(f"{model} is a detector, which has boxes and no vector; give a run that learned another task")
+    learned = kind == "embed"
     network = load_network(model)[0]
     if not learned:
         network.head = nn.Identity()

@@ -1,21 +1,19 @@
 """`eyas evaluate`: how good a trained model is on images that it has not seen, by the figures of its task."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from eyas.errors import UserError
 from eyas.nn.weights import kind_of
-from eyas.studies.detection import Detected, evaluate_boxes
-from eyas.studies.evaluate_classes import Evaluated, Part, evaluate_classes, known_pictures
-from eyas.studies.evaluate_tasks import EvaluatedAttributes, EvaluatedEmbedding, evaluate_attributes, evaluate_embedding
+from eyas.studies.evaluate_classes import Evaluated, Part, evaluate_classes
+from eyas.studies.evaluate_tasks import (
+    EvaluatedAttributes,
+    EvaluatedBoxes,
+    EvaluatedEmbedding,
+    evaluate_attributes,
+    evaluate_boxes,
+    evaluate_embedding,
+)
 from eyas.studies.model import find_model
-
-
-@dataclass(frozen=True)
-class EvaluatedBoxes:
-    """How well a detector finds things in the images of a data set that it has not seen."""
-
-    model: Path
-    found: Detected
 
 
 def evaluate(
@@ -32,10 +30,12 @@ def evaluate(
         columns: of a table, that are attributes though they are no labels.
 
     Raises:
-        UserError: the data has other classes than the model, or no image that can be used.
+        UserError: the data has other classes than the model, no image that can be used, or an option is for another task.
     """
-    path = find_model(run)
-    match kind_of(path):
+    kind = kind_of(find_model(run))
+    if columns and kind != "attributes":
+        raise UserError(f"--columns names attributes, and the task is {kind}; leave it out")
+    match kind:
         case "classify":
             return evaluate_classes(run, data, split)
         case "attributes":
@@ -43,4 +43,4 @@ def evaluate(
         case "embed":
             return evaluate_embedding(run, data, split)
         case "detect":
-            return EvaluatedBoxes(path, evaluate_boxes(path, str(data), split, known_pictures(Path(run))))
+            return evaluate_boxes(run, data, split)

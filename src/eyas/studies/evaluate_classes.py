@@ -17,6 +17,7 @@ from eyas.data.readers import read
 from eyas.data.store import Store, build, open_store
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
+from eyas.studies import pretrain
 from eyas.studies.answering import confusion, correct, probabilities
 from eyas.studies.model import check_kind, find_model
 from eyas.studies.prepare import side_of
@@ -123,12 +124,20 @@ def known_pictures(run: Path) -> set[str]:
     root = next((folder for folder in (run, *run.resolve().parents) if (folder / "data" / "manifest.parquet").exists()), None)
     if root is None:
         return set()
-    data = root / "data"
-    manifest = Manifest.load(data / "manifest.parquet")
-    marks = _marks(data / "labelled", manifest.where([split != "test" for split in manifest.column("split")]))
+    data, before = root / "data", root / pretrain.FOLDER
+    marks = _learned(root)
     if (data / "pile.parquet").exists():  # not all that its store holds: copies of test images were dropped unseen
         marks |= _marks(data / "pile", Manifest.load(data / "pile.parquet"))
+    if (before / "data" / "manifest.parquet").exists():
+        marks |= _learned(before)
     return marks
+
+
+def _learned(root: Path) -> set[str]:
+    """Digests of the labelled pictures outside the test split; of noisy data those that were left to pretrain on."""
+    data, kept = root / "data", root / pretrain.APART / pretrain.KEPT
+    manifest = Manifest.load(kept if kept.exists() else data / "manifest.parquet")
+    return _marks(data / "labelled", manifest.where([split != "test" for split in manifest.column("split")]))
 
 
 def _marks(folder: Path, rows: Manifest) -> set[str]:

@@ -7,11 +7,14 @@ import numpy as np
 
 from eyas.data.attributes import attribute_names, attribute_targets
 from eyas.data.batches import Examples
+from eyas.data.boxes import classes_of
 from eyas.data.identities import identity_targets, numbered
-from eyas.data.readers import read, read_attributes, read_pairs
+from eyas.data.readers import read, read_attributes, read_labels, read_pairs
 from eyas.errors import UserError
+from eyas.nn.detectors import load_detector
 from eyas.nn.weights import load_network
 from eyas.studies.attributes import Told, probabilities_of, tell
+from eyas.studies.detection import Detected, box_examples, found_in, judge
 from eyas.studies.evaluate_classes import Part, chosen, unseen
 from eyas.studies.model import check_kind, find_model
 from eyas.studies.train_embed import vectors_of
@@ -35,6 +38,16 @@ class EvaluatedEmbedding:
     model: Path
     verification: Verified
     retrieval: Retrieved | None
+    seen: int
+    unreadable: int
+
+
+@dataclass(frozen=True)
+class EvaluatedBoxes:
+    """How well a detector finds things in a data set; `seen` and `unreadable` images were left out."""
+
+    model: Path
+    found: Detected
     seen: int
     unreadable: int
 
@@ -92,5 +105,30 @@ def evaluate_embedding(run: str | Path, data: str | Path, split: Part = "auto") 
         rows = {id: row for row, id in enumerate(found.rows.column("id"))}
     identities = numbered(labels)
     pairs: Pairing = every(identities) if of_pairs is None else listed(of_pairs.pairs, rows)
+    verified = verify(given, identities, pairs)  # says it where there is nothing to tell apart
     retrieved = retrieve(given, identities) if of_pairs is None else None
-    return EvaluatedEmbedding(path, verify(given, identities, pairs), retrieved, found.seen, found.unreadable)
+    return EvaluatedEmbedding(path, verified, retrieved, found.seen, found.unreadable)
+
+
+def evaluate_boxes(run: str | Path, data: str | Path, split: Part = "auto") -> EvaluatedBoxes:
+    """Measure average precision of boxes on images that the detector has not seen, for example COCO's own validation file.
+
+    Args:
+        run: a run of eyas train, or one stage's folder in it.
+        data: images with boxes.
+        split: which images; auto takes the test split where the data has one, else all.
+
+    Raises:
+        UserError: the model is for another task, or the data has other classes, or no image that can be used.
+    """
+    path = find_model(run)
+    check_kind(path, "detect")
+    detector, classes = load_detector(path)
+    manifest = read_labels(str(data))
+    unknown = [name for name in classes_of(manifest) if name not in classes]
+    if unknown:
+        raise UserError(f"{data} has boxes of {unknown[0]!r}, which {path} was not trained on; it knows {', '.join(classes)}")
+    with unseen(run, chosen(manifest, split), detector.arch, str(data)) as found:
+        examples = box_examples(found.rows, found.store, classes)
+        detected = judge(found_in(detector, examples), examples, classes)
+    return EvaluatedBoxes(path, detected, found.seen, found.unreadable)

@@ -14,12 +14,11 @@ from eyas.report.items import Tone
 from eyas.run import ATTIC, INPUTS, MARK, Done, Run, read_json
 from eyas.studies.learning import LOG
 from eyas.studies.log import read_log
-from eyas.studies.model import check_kind, find_model
 from eyas.studies.networks import RoundFound, folder_of, rounds_found, second_found
 from eyas.studies.noisy_student import CONFIDENCE
 from eyas.studies.prepare import Data, load
 from eyas.studies.proof import Accuracy
-from eyas.studies.ship import shipped, timing_of
+from eyas.studies.ship import broken_by, shipped, target_of, timing_of
 
 NEEDED = {
     "fit": ("data/stage.json", "plan/stage.json", "teacher/stage.json", "student/stage.json", "test/stage.json", "result.json"),
@@ -58,9 +57,9 @@ class Evidence(Checked):
         stages: the networks by name, which `name_of` tells a reader.
         tested: the networks on the test split: arch, accuracy, confusion.
         logs: a line for each optimizer step of every network.
-        artifacts: the exported files of the final network by target.
+        artifacts: the exported files of the final network by the names of their folders.
         budgets: the limits that each was held against.
-        ships: the target that ships; None: none was exported, or all were rejected.
+        ships: the one that ships; None: none was exported, or all were rejected.
         plan: candidates and the chosen one; None for eyas train.
         rounds: of self-training, in their order.
         second: the verdict on FixMatch; None where it was not asked for.
@@ -161,7 +160,8 @@ def gather(run: Path) -> Evidence:
         UserError: it is not a run of eyas fit or eyas train, or not finished.
     """
     recipe = _recipe(run)
-    check_kind(find_model(run), "classify")
+    if (task := recipe.get("task", "classify")) != "classify":
+        raise UserError(f"{run} was trained for the task {task}, and the report is for classify; eyas evaluate measures any")
     opened = Run(run)
     tested = opened.done("test").result
     stages = {name: opened.done(folder_of(name)) for name in tested}
@@ -171,6 +171,7 @@ def gather(run: Path) -> Evidence:
     plan = opened.done("plan").result if fitted else None
     pooled = opened.done("seeds/validation").result if recipe.get("seeds", 1) > 1 else {}
     made = _artifacts(opened, stages["fitted" if fitted else "model"])
+    timing = timing_of(opened, made)
     return Evidence(
         run=run,
         recipe=recipe,
@@ -179,9 +180,9 @@ def gather(run: Path) -> Evidence:
         stages=stages,
         tested=tested,
         logs={name: read_log(done.folder / LOG) for name, done in stages.items()},
-        artifacts={target: done.result for target, done in made.items()},
+        artifacts={name: done.result | {"reasons": broken_by(name, done, timing)} for name, done in made.items()},
         budgets={target: _limits(done) for target, done in made.items()},
-        ships=_ships(opened, made, plan["chosen"]["target"] if plan else ""),
+        ships=_ships(run, made, plan["chosen"]["target"] if plan else "", timing),
         plan=plan,
         rounds=rounds_found(opened, tested, pooled) if fitted and data.pile is not None and len(data.pile) else (),
         second=second_found(opened, pooled) if "fixmatch" in tested else None,
@@ -248,15 +249,19 @@ def _checked_now(run: Path, data: Data) -> Data:
 def _artifacts(opened: Run, final: Done) -> dict[str, Done]:
     """The files for devices that were exported from this very network, in the order of their names."""
     marks = sorted((opened.path / "artifacts").glob(f"*/{MARK}"))
-    names = [mark.parent.name for mark in marks if TARGETS[mark.parent.name].runs_on_devices]
+    names = [mark.parent.name for mark in marks if TARGETS[target_of(mark.parent.name)].runs_on_devices]
     done = {name: opened.done(f"artifacts/{name}") for name in names}
-    return {target: each for target, each in done.items() if _inputs(each.folder)["student"] == final.digest}
+    return {name: each for name, each in done.items() if _inputs(each.folder)["student"] == final.digest}
 
 
-def _ships(opened: Run, made: dict[str, Done], planned: str) -> str | None:
-    if all(done.result["reasons"] for done in made.values()):
-        return None
-    return shipped(made, planned, timing_of(opened, made))
+def _ships(run: Path, made: dict[str, Done], planned: str, timing: dict[str, Any]) -> str | None:
+    """What the run says that it ships, which `eyas predict` answers by; where it says nothing yet, what it will."""
+    result = read_json(run / "result.json") if (run / "result.json").is_file() else {}
+    if result.get("ships") in made:
+        return result["ships"]
+    accepted = {name: done for name, done in made.items() if not broken_by(name, done, timing)}
+    whole = {name: done for name, done in accepted.items() if target_of(name) == name}  # frames are for one camera only
+    return shipped(whole or accepted, planned, timing) if accepted else None
 
 
 def _limits(done: Done) -> Budget:

@@ -17,7 +17,7 @@ from eyas.studies.ship import MAX_DROP, ship
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported: target to facts of the artifact in `folder`."""
+    """What was exported: by name in `folder`, the facts of each artifact."""
 
     folder: Path
     artifacts: dict[str, dict[str, Any]]
@@ -42,7 +42,7 @@ def export(
         threads: processor threads that latency is measured with; those of the run when left out.
         max_drop: accuracy on the validation images that an int8 file may lose, in points; the run's when left out, or 0.5pt.
         frame: HEIGHTxWIDTH of the pictures that the files take, to crop and resize them by themselves, for example 480x640;
-            the files take pictures at the network's resolution when left out.
+            the files take pictures at the network's resolution when left out. Such files go beside the others: onnx-480x640.
 
     Raises:
         UserError: the run holds no finished model, a format is not known, or the frame is not written as such.
@@ -51,10 +51,7 @@ def export(
     folder = Path(run)
     if not (folder / "recipe.json").is_file():
         raise UserError(f"{run} is not a run; give the --out of eyas fit or eyas train")
-    targets = [f"{name}-int8" if int8 and not name.endswith("-int8") else name for name in to or ["onnx"]]
-    for name in targets:
-        if name not in TARGETS:
-            raise UserError(f"no export target {name!r}; there are {', '.join(TARGETS)}")
+    targets = targets_of(to or ["onnx"], int8)
     size = frame_of(frame)
     model = find_model(folder)
     check_kind(model, "classify")
@@ -71,6 +68,24 @@ def export(
     if broken:
         raise ContractError(f"exported to {folder / 'artifacts'}, but not fit to ship: {'; '.join(broken)}")
     return Exported(folder / "artifacts", {name: done.result for name, done in made.items()})
+
+
+def targets_of(names: list[str], int8: bool) -> list[str]:
+    """The formats that are asked for, or their 8-bit variants.
+
+    Raises:
+        UserError: there is none of that name, or it has no such variant.
+    """
+    for name in names:
+        if name not in TARGETS:
+            raise UserError(f"no export target {name!r}; there are {', '.join(TARGETS)}")
+    if not int8:
+        return names
+    variants = {name: name if name.endswith("-int8") else f"{name}-int8" for name in names}
+    if missing := [name for name, variant in variants.items() if variant not in TARGETS]:
+        have = ", ".join(name.removesuffix("-int8") for name in TARGETS if name.endswith("-int8"))
+        raise UserError(f"{missing[0]} has no int8 variant; these have one: {have}")
+    return list(dict.fromkeys(variants.values()))
 
 
 def frame_of(text: str | None) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from eyas.studies.batch_size import settled
 from eyas.studies.fixmatch import fixmatch
 from eyas.studies.learning import start
 from eyas.studies.noisy_student import Course, School, planned, self_train
+from eyas.studies.plan_explore import check_count
 from eyas.studies.plan_stage import plan_student
 from eyas.studies.prepare import Data, cache_of, prepare
 from eyas.studies.proof import Accuracy
@@ -108,8 +109,7 @@ def fit(
     share(max_drop)
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or above")
-    if explore < 0 or explore == 1:
-        raise UserError(f"--explore is {explore}; it must be 2 or above, or 0")
+    check_count(explore)
     distillation = seen_alike(distillation, training)
     need("onnxruntime", "onnxscript", "altair", "vl_convert")
     limits = Budget.parse(budget) if budget else Budget()
@@ -147,7 +147,7 @@ def fit(
             test_over_seeds(run, courses, ready)
         told = verdict(ready, course, self_training)
         write_json(run.path / "result.json", {"verdict": told})
-        timing = timed(run, made, threads)
+        timing = timed(run, made, threads, limits)
         report = current().agree(lambda: write_report(run.path))
         target = shipped(made, chosen["target"], timing)
         write_json(run.path / "result.json", {"verdict": told, "ships": target})

@@ -6,7 +6,7 @@ Nothing here waits for torch unless a format has no other runtime.
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,10 @@ from eyas.deploy.device_table import table
 from eyas.deploy.energy import Energy, energy
 from eyas.deploy.kit import write
 from eyas.deploy.measure import Comparison, Folder, compare, fresh_process
-from eyas.deploy.time_models import FORMAT, Unusable, time_models
+from eyas.deploy.time_models import FORMAT, Timed, Unusable, time_models
 from eyas.errors import UserError
 from eyas.progress import say, work
 from eyas.run import read_json
-
-Timed = Literal["onnx", "onnx-int8", "openvino", "openvino-bf16", "openvino-int8"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Measurement:
         ratio: of its time over the fastest artifact's; `ratio_low` to `ratio_high` is the 95 % interval.
         ratio_low: see `ratio`.
         ratio_high: see `ratio`.
-        verdict: `fastest`, `slower`, or `no difference could be measured`.
+        verdict: `fastest`, or `among the fastest` where not every other is slower; `slower`; `no difference could be measured`.
         threads: that the runtime was given; 0 let it choose.
         batch: images in a run.
         repeats: timed runs.
@@ -114,7 +112,7 @@ def measure(
     """Time exported files in turn and compare them, or make a latency table of a device.
 
     Args:
-        artifacts: folders that an export wrote, or a run, which stands for all of its accepted artifacts.
+        artifacts: folders that an export wrote, model files in them, or a run, which stands for all of its accepted artifacts.
         threads: of the processor; 0 lets the runtime choose.
         batch: images in a run.
         repeats: timed runs of each artifact.
@@ -134,23 +132,27 @@ def measure(
         raise UserError("artifacts are timed, or a latency table is made: give folders, or --device-table, or --kit")
     if (timings or out) and not device_table:
         raise UserError("--timings and --out belong to --device-table; give that too, or leave them out")
+    if timings and (kit or target != "onnx" or threads != 1):
+        raise UserError(f"{timings} tells its own target and threads: leave out --target, --threads and --kit beside --timings")
     if device_table:
         if not out:
             raise UserError("--device-table needs --out FILE.json, the file to write the table to")
         return _tabled(Path(out), target, threads, kit, timings)
     if kit:
-        return Kit(Path(kit), target, _kit(Path(kit), target))
+        return Kit(Path(kit), target, len(write(Path(kit), target)))
     if not artifacts:
         raise UserError("nothing to measure: give artifact folders, a run, --device-table or --kit")
     return _measured([folder for given in artifacts for folder in folders(Path(given))], threads, batch, repeats)
 
 
 def folders(given: Path) -> list[Folder]:
-    """The artifact in a folder, or the accepted ones of a run.
+    """The artifact in a folder or of a model file, or the accepted ones of a run.
 
     Raises:
         UserError: there is none.
     """
+    if given.is_file() and (given.parent / "artifact.json").is_file():
+        return [Folder(given.parent)]
     if not (given / "recipe.json").is_file():
         return [Folder(given)]
     every = [Folder(path.parent) for path in sorted(given.glob("artifacts/*/artifact.json"))]
@@ -200,7 +202,7 @@ def _row(folder: Folder, index: int, found: Comparison, alone: dict[str, float],
         ratio=ratio.median,
         ratio_low=ratio.low,
         ratio_high=ratio.high,
-        verdict="fastest" if index == found.best else "slower" if ratio.differs else "no difference could be measured",
+        verdict=_verdict(index, found),
         threads=latency.threads,
         batch=latency.batch,
         repeats=latency.repeats,
@@ -210,9 +212,11 @@ def _row(folder: Folder, index: int, found: Comparison, alone: dict[str, float],
     )
 
 
-def _kit(folder: Path, target: Timed) -> int:
-    """Write the kit; how many models it times."""
-    return len(write(folder, "onnx-int8" if target.endswith("-int8") else "onnx"))
+def _verdict(index: int, found: Comparison) -> str:
+    if index != found.best:
+        return "slower" if found.ratios[index].differs else "no difference could be measured"
+    others = [ratio for number, ratio in enumerate(found.ratios) if number != index]
+    return "fastest" if all(ratio.differs for ratio in others) else "among the fastest"
 
 
 def _tabled(out: Path, target: Timed, threads: int, kept: str | None, timings: str | None) -> Tabled:
@@ -232,7 +236,7 @@ def _timed_here(folder: Path, out: Path, target: Timed, threads: int) -> Table:
     partly = out.with_suffix(".timings.json")
     if partly.exists():
         say(f"going on with what is timed in {partly}")
-    with work("timing layers", total=_kit(folder, target)) as progress:
+    with work("timing layers", total=len(write(folder, target))) as progress:
         try:
             found = time_models(folder, partly, target, threads, lambda done, _, name: progress.at(done, name))
         except Unusable as error:

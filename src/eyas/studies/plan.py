@@ -18,7 +18,7 @@ from eyas.report.page import Report
 from eyas.run import Run, plain, read_json, write_json
 from eyas.studies.learning import Start, start
 from eyas.studies.plan_candidates import formats
-from eyas.studies.plan_explore import Trainer
+from eyas.studies.plan_explore import Trainer, check_count
 from eyas.studies.plan_stage import RULES, explored, gathered, planned
 from eyas.studies.prepare import Data, cache_of, choose_resolution, prepare
 from eyas.studies.report_plan import plan_section
@@ -93,12 +93,12 @@ def plan(
     with Run.open(out) if out else nullcontext() as run:
         within = _images(data, begin) if data else None
         if run is None:
-            found = gathered(strong, names, targets, classes, timed)
+            found = gathered(strong, names, targets, classes, timed, weights=weights)
             told = planned(None, found, limits, strong, _named(classes), threads, timed, trials=TRIALS, relax=RELAX)
             return Planned(plain(told), None, None)
         ready = _prepared(run, data, within[0], labels, seed, cache_dir, training) if data and within else None
         answers = ready.classes if ready else _named(classes)
-        found = gathered(strong, names, targets, len(answers), timed, within)
+        found = gathered(strong, names, targets, len(answers), timed, within, weights)
         trainer = Trainer(run, ready, training, begin, weights, seed) if ready else None
         proxies = explored(trainer, found, limits, threads, explore) if trainer else {}
         done = run.stage(
@@ -111,6 +111,7 @@ def plan(
             table=read_json(Path(table)) if table else None,
             to=targets,
             threads=threads,
+            drawn=weights == "none",
             explored=list(proxies.values()),
             rules=RULES,
         ).result
@@ -131,8 +132,7 @@ def _check(threads: int, table: Table | None, explore: int, data: str | None, ou
         raise UserError(f"--classes is {classes}; it must be 1 or above")
     if table and table.threads != threads:
         raise UserError(f"the latency table is of {table.threads} threads, not of {threads}; give --threads {table.threads}")
-    if explore < 0 or explore == 1:
-        raise UserError(f"--explore is {explore}; it must be 2 or above, for one network is compared with nothing, or 0")
+    check_count(explore)
     if bool(explore) != bool(data):
         raise UserError("--explore and --data go together: candidates are explored by training them on labelled images")
     if explore and not out:

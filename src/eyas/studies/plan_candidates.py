@@ -25,7 +25,8 @@ from eyas.nn.published import installed
 
 QUICK = ("onnx", "onnx-int8")  # made in seconds; what ships may be another format
 STEP = 0.5  # points of top-1 that count as a difference
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 4, "int8": 1}  # of a weight in the file; more precise ones first
+PRECISE = ("float32", "float16", "bfloat16", "int8")  # the more precise first
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # of a weight in the file
 # Points that a figure is taken to be lower than it says: about the mean error where released ones are left out
 # (tests/arch/test_accuracy.py), so that a network with a figure of its own is preferred to one that is only said to be as good.
 DOUBT: dict[How, float] = {"published": 0.0, "interpolated": 1.0, "estimated": 1.5}
@@ -158,15 +159,15 @@ def estimate(one: Weighed, target: str) -> float:
     return BYTES[precision] * (one.weights + channels) + 100 * one.steps
 
 
-def beginning(teacher: Arch) -> Callable[[Arch], Begins]:
-    """What a student of `teacher` would begin with."""
+def beginning(teacher: Arch, weights: str = "auto") -> Callable[[Arch], Begins]:
+    """What a student of `teacher` would begin with; with the weights `none` never with published ones."""
 
     def begins(arch: Arch) -> Begins:
         if str(arch) == str(teacher):
             return "itself"
         if (arch.name, arch.depth) == (teacher.name, teacher.depth) and arch.width <= teacher.width:
             return "inherits"
-        return "published" if installed(arch) else "drawn"
+        return "published" if weights != "none" and installed(arch) else "drawn"
 
     return begins
 
@@ -190,4 +191,4 @@ def formats(asked: Sequence[str] | None, table: Table | None) -> tuple[str, ...]
 
 
 # Of each format: its place among all, and that of its precision, the more precise first.
-_PLACES = {name: (place, list(BYTES).index(target.precision)) for place, (name, target) in enumerate(TARGETS.items())}
+_PLACES = {name: (place, PRECISE.index(target.precision)) for place, (name, target) in enumerate(TARGETS.items())}

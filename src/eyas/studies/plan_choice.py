@@ -169,7 +169,8 @@ class _Search:
             return f"nothing fits the budget {self.limits}: {least}; raise the limit{'s' if len(alone) > 1 else ''}"
         tried = self.known.measured
         nearest = min(tried, key=lambda one: (len(one.refusals), self.known.latency(one)))
-        return f"nothing fits the budget {self.limits}: the nearest {of} is {self._numbers(nearest)}; raise the limit"
+        told = f"none of the {len(tried)} that were measured, {of}, fits the budget {self.limits}"
+        return f"{told}: the nearest is {self._numbers(nearest)}; raise the limit"
 
     def _any(self, limits: Budget) -> bool:
         return any(self.known.hopeful(one, limits) for one in self.found)

@@ -18,6 +18,7 @@ from eyas.arch.cost import cost
 from eyas.arch.parse import like, parse
 from eyas.arch.spec import Arch
 from eyas.data.batches import Part
+from eyas.errors import UserError
 from eyas.learn.device import choose
 from eyas.nn.build import Network
 from eyas.nn.inherit import inherit
@@ -70,6 +71,16 @@ class Trainer:
     teacher: Start | None
     weights: str
     seed: int
+
+
+def check_count(explore: int) -> None:
+    """Whether so many candidates can be explored; 0: none are.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if explore < 0 or explore == 1:
+        raise UserError(f"--explore is {explore}; it must be 2 or above, for one network is compared with nothing, or 0")
 
 
 def short_list(fitting: Iterable[Candidate], count: int) -> list[str]:

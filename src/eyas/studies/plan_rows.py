@@ -16,9 +16,9 @@ def front_shown(plan: dict[str, Any]) -> str:
 
 
 def front_rows(plan: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    """The candidates on a front that keep the budget, the cheapest first."""
+    """The candidates on a front, the cheapest first."""
     by_name = {name_of(one): one for one in plan["candidates"]}
-    return [one for name in plan["fronts"][what] if not (one := by_name[name])["refusals"]]
+    return [by_name[name] for name in plan["fronts"][what]]
 
 
 def name_of(one: dict[str, Any]) -> str:

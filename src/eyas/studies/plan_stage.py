@@ -24,7 +24,7 @@ from eyas.studies.plan_known import Known, measuring, remembering
 from eyas.studies.prepare import Data
 
 SHOWN = 300  # candidates that plan.json tells of, besides those that were measured and those on a front
-RULES = 2  # changes when the same request may be answered otherwise than before
+RULES = 3  # changes when the same request may be answered otherwise than before
 
 
 def plan_student(
@@ -55,10 +55,11 @@ def plan_student(
         UserError: no candidate fits; what comes nearest is told.
     """
     teacher, classes = begin.arch, ready.classes
-    found = gathered(teacher, tables(None), QUICK, len(classes))
+    found = gathered(teacher, tables(None), QUICK, len(classes), weights=weights)
     trainer = Trainer(run, ready, training, begin, weights, seed)
     proxies = explored(trainer, found, limits, threads, number) if number else {}
     asked = {"budget": str(limits), "teacher": str(teacher), "classes": classes, "threads": threads, "rules": RULES}
+    asked |= {"drawn": weights == "none"}
     return run.stage(
         "plan",
         lambda folder: planned(folder, found, limits, teacher, classes, threads, proxies=proxies),
@@ -73,6 +74,7 @@ def gathered(
     classes: int,
     table: Table | None = None,
     within: tuple[int, int] | None = None,
+    weights: str = "auto",
 ) -> list[Candidate]:
     """All candidates, the preferred first.
 
@@ -83,11 +85,12 @@ def gathered(
         classes: of the classifier.
         table: of the device's latencies.
         within: the largest side in pixels and output stride for the images that there are; None for any images.
+        weights: `none`: a student begins with no published ones.
     """
     if teacher:
         most = cost(teacher, classes).madds  # one that is larger would learn from a weaker one
         networks = [one for one in weighed(students(teacher, names), classes) if one.madds <= most]
-        return candidates(networks, targets, classes, beginning(teacher), table)
+        return candidates(networks, targets, classes, beginning(teacher, weights), table)
     archs = seen_at(within[0], names, within[1]) if within else dialled(names)
     networks: list[Weighed] = weighed(archs, classes)
     return candidates(networks, targets, classes, lambda _: None, table)
@@ -159,12 +162,13 @@ def planned(
 
 
 def fronts(choice: Choice) -> dict[str, list[str]]:
-    """The Pareto fronts: names of the candidates that nothing cheaper is as good as, against each cost, the cheapest first.
+    """The Pareto fronts within the budget: names of the candidates that keep it and that nothing cheaper which does is as
+    good as, against each cost, the cheapest first.
 
     Good is published top-1 less what it is in doubt by, in steps of half a point; where nothing is published, MAdds in steps
     of a tenth. Latency has a front where a table predicts it.
     """
-    known, every = choice.known, choice.candidates
+    known, every = choice.known, [one for one in choice.candidates if not one.refusals]
     rated = [one for one in every if one.top1 is not None]
     costs = ["size", *(["madds"] if rated else []), *(["latency"] if all(one.predicted for one in every) else [])]
     found = {}

@@ -93,9 +93,10 @@ def _exported(folder: Path, threads: int) -> tuple[dict[str, Any], page.Ask]:
     facts = page.about(folder)
     if facts["status"] == "rejected":
         say(f"{folder} was rejected when it was checked (its parity.json and latency.json tell more), and answers all the same")
-    if facts["target"].partition("-")[0] in page.RUNTIMES:
+    family = page.family(facts["target"])
+    if family is not None and not (threads and family in page.CHOOSES):
         return facts, page.open_model(folder, threads)
-    from eyas.deploy.target import Artifact  # weights for another program, by torch: not before it is known to be needed
+    from eyas.deploy.target import Artifact  # what the page cannot do needs torch: not before it is known to be needed
 
     return facts, Artifact.load(folder).predictor(threads)
 

@@ -172,7 +172,7 @@ def side_of(resolution: int, view: float = 1.0) -> int:
 
 def choose_resolution(data: str, accelerated: bool) -> int:
     """The input side for this data: 128 pixels on a processor, 224 on an accelerator, less where the images are smaller."""
-    sources = read(data).column("source")
+    sources = read_pile(data).column("source")  # whatever the labels are
     sides = []
     for source in sources[:: max(1, len(sources) // 25)]:
         try:

@@ -21,6 +21,7 @@ from eyas.studies.learning import MODEL, Start, supervised
 from eyas.studies.prepare import Data, prepare
 
 FOLDER = "pretraining"  # in the run; its stages are as those of a run of eyas train
+APART = "apart"
 KEPT = "manifest.parquet"
 
 
@@ -38,7 +39,8 @@ def pretrained(
     """What a network begins the task with after training on `noisy`: its backbone, and its head where the classes are the same.
 
     Images of the task's validation and test splits, near copies among them, are taken out of the noisy data first. What is
-    chosen there is chosen by noisy labels; nothing of the task's test split is looked at.
+    chosen there is chosen by noisy labels, on its validation split; its test split, which nobody would look at, is trained
+    on. Nothing of the task's test split is looked at.
 
     Args:
         run: the task's; what is done here is in the folder `pretraining` of it.
@@ -60,10 +62,10 @@ def pretrained(
 
     def part(folder: Path) -> dict[str, Any]:
         kept, found = firewall(ready.manifest, ready.store, data.manifest, data.store)
-        kept.save(folder / KEPT)
+        untested(kept).save(folder / KEPT)
         return found
 
-    apart = inner.stage("apart", part, noisy=ready.digest, data=data.digest)
+    apart = inner.stage(APART, part, noisy=ready.digest, data=data.digest)
     clean = replace(ready, manifest=Manifest.load(apart.folder / KEPT))
     _say_dropped(noisy, apart.result, len(ready.manifest))
     if min(len(clean.manifest.where(split=split)) for split in ("train", "validation")) < len(clean.classes):
@@ -82,11 +84,24 @@ def pretrained(
     return _after(done.folder / MODEL, begin, data.classes)
 
 
-def reader_of(label_noise: float, splits: Splits, seed: int) -> Callable[[str], Manifest]:
-    """What `prepare` reads data with: as it is, or with so many wrong labels outside the test split, for study."""
+def reader_of(label_noise: float, splits: Splits, seed: int, tested: bool = True) -> Callable[[str], Manifest]:
+    """What `prepare` reads data with: as it is, or with so many wrong labels outside the test split, for study.
+
+    Of data that is not `tested`, labels anywhere are wrong.
+    """
     if not label_noise:
         return read
-    return lambda source: with_wrong_labels(draw_test(read(source), splits, seed), label_noise, seed)
+
+    def found(source: str) -> Manifest:
+        manifest = read(source)
+        return with_wrong_labels(draw_test(manifest, splits, seed) if tested else untested(manifest), label_noise, seed)
+
+    return found
+
+
+def untested(manifest: Manifest) -> Manifest:
+    """The rows with those of the test split among those to train on."""
+    return manifest.with_splits(["train" if split == "test" else split for split in manifest.column("split")])
 
 
 def for_noisy(training: Training) -> Training:

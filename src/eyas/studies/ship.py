@@ -1,14 +1,16 @@
 """From a trained network to files that may ship: exported, compared with the network, timed, held against the budget."""
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from eyas.arch.budget import Budget
 from eyas.arch.cost import cost
-from eyas.deploy.ladder import climb, share
+from eyas.deploy.ladder import Rung, climb, share
 from eyas.deploy.measure import compare, machine, measure
 from eyas.deploy.parity import Contract, Parity, agreed, breaches
+from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import DEVICE_TARGETS, TARGETS, Artifact, export
 from eyas.errors import ContractError, UserError
 from eyas.nn.build import Network
@@ -35,10 +37,10 @@ def ship(
     max_drop: str = MAX_DROP,
     frame: tuple[int, int] | None = None,
 ) -> dict[str, Done]:
-    """Every target as an artifact of the run, accepted or rejected with the reasons.
+    """Every target as an artifact of the run, by the name of its folder, accepted or rejected with the reasons.
 
     Args:
-        run: where they go, into `artifacts/TARGET`.
+        run: where they go, into `artifacts/TARGET`; of files that take frames into `artifacts/TARGET-HEIGHTxWIDTH`.
         student: the stage of the network.
         data: of the run; files are judged on its validation images, and tested on its test images.
         budget: what files for devices must keep.
@@ -56,8 +58,9 @@ def ship(
     inspection = Inspection(student.folder / MODEL, Encoded(data), frame)
     with work("exporting", len(targets)) as progress:
         for number, target in enumerate(targets):
-            made[target] = run.stage(
-                f"artifacts/{target}",
+            name = artifact_name(target, frame)
+            made[name] = run.stage(
+                f"artifacts/{name}",
                 lambda folder, target=target: make(folder, inspection, target, budget, threads, allowed),
                 student=student.digest,
                 data=data.digest,
@@ -68,6 +71,16 @@ def ship(
             )
             progress.at(number + 1, target)
     return made
+
+
+def artifact_name(target: str, frame: tuple[int, int] | None = None) -> str:
+    """The folder of an artifact: `onnx`, and `onnx-480x640` of a file that takes frames, which is another one."""
+    return f"{target}-{frame[0]}x{frame[1]}" if frame else target
+
+
+def target_of(name: str) -> str:
+    """The format in the folder of an artifact."""
+    return re.sub(r"-\d+x\d+$", "", name)
 
 
 def sound(threads: int) -> None:
@@ -84,7 +97,7 @@ def make(folder: Path, inspection: Inspection, target: str, budget: Budget, thre
     """One artifact: `artifact.json` and the model's files, `parity.json`, `latency.json`; of int8, `ladder.json`."""
     shipment = inspection.shipment
     contract = agreed(TARGETS[target].precision, max_drop)
-    artifact, parity = _exported(folder, inspection, target, contract, budget)
+    artifact, parity, rung = _exported(folder, inspection, target, contract, budget)
     latency = measure(artifact, threads)
     assert isinstance(shipment.network, Network)
     spent = cost(shipment.network.arch, len(shipment.classes))
@@ -102,6 +115,7 @@ def make(folder: Path, inspection: Inspection, target: str, budget: Budget, thre
         "threshold": artifact.threshold,
         "target": target,
         "precision": artifact.precision,
+        "rung": rung,
         "bytes": artifact.bytes,
         "reasons": reasons,
         "parity": asdict(parity),
@@ -113,16 +127,20 @@ def make(folder: Path, inspection: Inspection, target: str, budget: Budget, thre
     }
 
 
-def _exported(folder: Path, inspection: Inspection, target: str, contract: Contract, budget: Budget) -> tuple[Artifact, Parity]:
-    """The file, and how it answers; int8 by the ladder of ways, each tried only where the one before lost too much."""
+def _exported(
+    folder: Path, inspection: Inspection, target: str, contract: Contract, budget: Budget
+) -> tuple[Artifact, Parity, Rung | None]:
+    """The file, how it answers and, of int8, the rung that was taken: a ladder of ways, climbed while too much is lost."""
     if TARGETS[target].precision != "int8":
         artifact = export(inspection.shipment, folder, target)
-        return artifact, inspection.parity(artifact)
+        return artifact, inspection.parity(artifact), None
     data = inspection.encoded.data
-    climbed = climb(
-        inspection.shipment, folder, target, inspection.parity, lambda best: tuned(best, data), contract, budget.size
-    )
-    return climbed.artifact, climbed.parity
+
+    def tune(best: Shipment, floats: tuple[str, ...]) -> Network:
+        return tuned(best, data, floats=floats)
+
+    climbed = climb(inspection.shipment, folder, target, inspection.parity, tune, contract, budget.size)
+    return climbed.artifact, climbed.parity, climbed.steps[climbed.taken].rung
 
 
 def defaults(planned: str) -> list[str]:
@@ -134,8 +152,11 @@ def defaults(planned: str) -> list[str]:
     return [name for name in DEVICE_TARGETS if name.startswith("onnx") or _kind(name) == _kind(planned)]
 
 
-def timed(run: Run, made: dict[str, Done], threads: int) -> dict[str, Any]:
-    """The accepted files timed in turn, those of a precision together: latency by target, and ratio to the fastest."""
+def timed(run: Run, made: dict[str, Done], threads: int, budget: Budget) -> dict[str, Any]:
+    """The accepted files timed in turn, those of a precision together: latency by target, and ratio to the fastest.
+
+    A file that was within the limit of latency when it was made may be over it now: then `reasons` says so.
+    """
     accepted = [name for name in made if not made[name].result["reasons"] and TARGETS[name].runs_on_devices]
 
     def in_turn(folder: Path) -> dict[str, Any]:
@@ -145,11 +166,16 @@ def timed(run: Run, made: dict[str, Done], threads: int) -> dict[str, Any]:
             if alike:
                 compared = compare([load(run.path, name) for name in alike], threads)
                 for name, latency, ratio in zip(alike, compared.latencies, compared.ratios, strict=True):
-                    found[name] = {"latency": asdict(latency), "ratio": asdict(ratio), "differs": ratio.differs}
+                    late = budget.refusals(latency=latency.median_ms)
+                    reasons = [f"timed again beside the other files, {clause}" for clause in late]
+                    told = {"ratio": asdict(ratio), "differs": ratio.differs, "reasons": reasons}
+                    found[name] = {"latency": asdict(latency), **told}
         write_json(folder / "timing.json", {"targets": found, "machine": machine()})
         return found
 
-    return run.stage(TIMING, in_turn, threads=threads, **{name: made[name].digest for name in accepted}).result
+    return run.stage(
+        TIMING, in_turn, threads=threads, limit=budget.latency, **{name: made[name].digest for name in accepted}
+    ).result
 
 
 def timing_of(run: Run, made: dict[str, Done]) -> dict[str, Any]:
@@ -162,9 +188,10 @@ def timing_of(run: Run, made: dict[str, Done]) -> dict[str, Any]:
 
 
 def shipped(made: dict[str, Done], planned: str, timing: dict[str, Any] | None = None) -> str:
-    """The target that ships: of the accepted files of the planned precision the fastest, else the fastest accepted one.
+    """What ships, by its folder: of the accepted files of the planned precision the fastest, else the fastest accepted one.
 
-    Where the planned file takes less than 5 % longer than the fastest, it is the one that ships; then the one made first.
+    A file that `timed` found over the budget is not accepted. Where the planned file takes less than 5 % longer than the
+    fastest, it is the one that ships; then the one made first.
 
     Args:
         made: the artifacts by target.
@@ -174,17 +201,23 @@ def shipped(made: dict[str, Done], planned: str, timing: dict[str, Any] | None =
     Raises:
         ContractError: all were rejected.
     """
-    accepted = [target for target, done in made.items() if not done.result["reasons"]]
+    broken = {name: broken_by(name, done, timing or {}) for name, done in made.items()}
+    accepted = [name for name, why in broken.items() if not why]
     if not accepted:
-        reasons = "; ".join(f"{target}: {', '.join(done.result['reasons'])}" for target, done in made.items())
+        reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in broken.items())
         raise ContractError(f"no exported file keeps what was promised ({reasons})")
     alike = [name for name in accepted if planned in TARGETS and _kind(name) == _kind(planned)] or accepted
     order = sorted(alike, key=lambda name: name != planned)
     return next((name for name in order if _as_fast(name, timing or {})), order[0])
 
 
-def _kind(target: str) -> str:
-    return "int8" if TARGETS[target].precision == "int8" else "float"
+def broken_by(name: str, done: Done, timing: dict[str, Any]) -> list[str]:
+    """What a file does not keep: when it was made, and when it was timed in turn."""
+    return done.result["reasons"] + timing.get(name, {}).get("reasons", [])  # absent where an earlier version timed
+
+
+def _kind(name: str) -> str:
+    return "int8" if TARGETS[target_of(name)].precision == "int8" else "float"
 
 
 def _as_fast(target: str, timing: dict[str, Any]) -> bool:

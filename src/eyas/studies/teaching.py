@@ -15,17 +15,26 @@ from eyas.studies.prepare import Data
 from eyas.tasks.distill import Distill, Teachable
 
 
-def check_teacher(teacher: Path, kind: Kind, outputs: tuple[str, ...]) -> None:
-    """Refuse a teacher of another task, or that answers in other outputs.
+def check_task(teacher: Path, kind: Kind) -> None:
+    """Refuse a teacher of another task.
 
     Raises:
-        UserError: it does.
+        UserError: it is.
     """
     found = kind_of(teacher)
     if found != kind:
         raise UserError(
             f"{teacher} was trained for the task {found}, and {kind} is to be learned from it; give another teacher"
         )
+
+
+def check_teacher(teacher: Path, kind: Kind, outputs: tuple[str, ...]) -> None:
+    """Refuse a teacher of another task, or that answers in other outputs.
+
+    Raises:
+        UserError: it does.
+    """
+    check_task(teacher, kind)
     _, known = load_network(teacher)
     if known != outputs:
         lost = sorted({*known} ^ {*outputs})
@@ -102,8 +111,7 @@ def taught(
         raise UserError("training.fine_tune is on labelled images, and only unlabelled ones are learned from; set it to 0")
     check_teacher(teacher, exam.kind, exam.outputs)
     known, _ = load_network(teacher)
-    side = known.arch.resolution if known.arch.resolution != begin.arch.resolution else 0
-    task = Distill(exam.task, known.to(choose().name), side=side)
+    task = Distill(exam.task, known.to(choose().name), side=known.arch.resolution)
     gently = unregularised(training)
     steps = gently.steps(sum(len(part.examples) for part in sources))
     lesson = Lesson(label, task, sources, steps, gently, seed, exam)

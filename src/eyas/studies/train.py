@@ -23,7 +23,7 @@ from eyas.studies.pretrain import for_clean, for_noisy, pretrained, reader_of
 from eyas.studies.proof import Accuracy
 from eyas.studies.suspects import check_held_out
 from eyas.studies.train_embed import Embedding
-from eyas.studies.train_task import Asked, Detection, train_task
+from eyas.studies.train_task import Asked, Detection, check_asked, check_options, prepare_task, train_task
 
 SMALL, STRIDE = 64, 8  # pixels of a small image, and the output stride that it gets
 
@@ -68,7 +68,7 @@ def train(
     """Train one network on labelled images: on a class, several attributes, an identity or boxes of each.
 
     Args:
-        data: labelled images: a folder of class folders, a CSV, or a built-in set (elpv, fashion-mnist).
+        data: labelled images: a folder of class folders, a CSV, COCO's JSON, or a built-in set (elpv, fashion-mnist).
         out: directory of the run; the same command goes on with it.
         arch: for example mobilenet_v1x0.5@160; auto takes what the weights are of, else what is installed with some.
         weights: what to begin with: auto (those of an installed package), none, a file, hf:OWNER/NAME or torchvision:NAME.
@@ -81,7 +81,8 @@ def train(
             keeps more of what was learned there, and training.small_loss is for them alone.
         label_noise: for study only: share of the labels outside the test split that get another class, drawn by seed; of
             `pretrain` where it is given.
-        task: what is learned; auto asks the data: boxes are to be detected, several labels an image are attributes.
+        task: what is learned; auto asks the data: boxes are to be detected, several labels an image are attributes, and so are
+            the columns of a table of them or those that `columns` names.
         unlabeled: images without labels, for attributes and embeddings beside a teacher, and for detection.
         teacher: a run whose answers are learned in place of the labels, for attributes and embeddings.
         unlabeled_only: whether they are learned on the unlabelled images alone.
@@ -93,20 +94,21 @@ def train(
         UserError: the data, the architecture or the directory cannot be used, or an option is for another task.
     """
     source = str(data)
-    chosen = task_of(source) if task == "auto" else task
-    begin = choose_start(arch, weights, source)
-    value = begin.arch
+    chosen = task if task != "auto" else "attributes" if columns else task_of(source)
+    pile, taught_by = (None if each is None else str(each) for each in (unlabeled, teacher))
     if chosen != "classify":
         if pretrain is not None or label_noise:
             raise UserError(f"--pretrain and --label_noise are for classes, and the task is {chosen}; leave them out")
-        pile = None if unlabeled is None else str(unlabeled)
-        options = (pile, None if teacher is None else str(teacher), unlabeled_only, columns, embedding, detection)
-        return _other(out, Asked(chosen, source, training, splits, labels, seed, *options), begin, weights, cache_dir)
-    if unlabeled is not None or teacher is not None:
-        raise UserError("--unlabeled and --teacher of eyas train are for other tasks; eyas fit learns classes from them")
+        options = (pile, taught_by, unlabeled_only, columns, embedding, detection)
+        asked = Asked(chosen, source, training, splits, labels, seed, *options)
+        check_asked(asked)
+        return _other(out, asked, choose_start(arch, weights, source), weights, cache_dir)
+    check_options(chosen, training, pile, taught_by, unlabeled_only, columns)
+    begin = choose_start(arch, weights, source)
+    value = begin.arch
     with Run.open(out) as run:
         cache, view = cache_of(cache_dir), training.test_crop
-        noisy = reader_of(label_noise, splits, seed)
+        noisy = reader_of(label_noise, splits, seed, tested=pretrain is None)
         reader = read if pretrain is not None else noisy
         ready = prepare(run, source, None, labels, splits, value.resolution, seed, False, cache, view=view, reader=reader)
         asked = {"study": "train", "data": source, "arch": str(value), "weights": weights, "labels": labels, "seed": seed}
@@ -136,8 +138,9 @@ def _other(out: str | Path, asked: Asked, begin: Start, weights: str, cache_dir:
     """The run of another task than classification."""
     with Run.open(out) as run:
         about = {"study": "train", "arch": str(begin.arch), "weights": weights}
-        model, tested = train_task(run, asked, begin, cache_of(cache_dir))
-        write_json(run.path / "recipe.json", about | to_dict(asked))  # what cannot be done is not the run's recipe
+        ready = prepare_task(run, asked, begin, cache_of(cache_dir))
+        write_json(run.path / "recipe.json", about | to_dict(asked))
+        model, tested = train_task(run, asked, begin, ready)
     return Trained(Path(out), model.result["arch"], tested.result, asked.task)
 
 

@@ -23,7 +23,7 @@ from eyas.recipe import Splits, Training
 from eyas.run import Done, Run
 from eyas.studies.learning import MODEL, Exam, Lesson, Start, learn
 from eyas.studies.prepare import Data, positions
-from eyas.studies.teaching import checksum, in_proportion, taught
+from eyas.studies.teaching import check_task, checksum, in_proportion, taught
 from eyas.studies.verification import every, retrieve, verify
 from eyas.tasks.embed import Embed
 
@@ -69,8 +69,8 @@ def exam_of(data: Data, embedding: Embedding) -> Exam:
     return Exam(embedding.task, identified(data, "validation"), outputs, "embed")
 
 
-def check_training(training: Training, embedding: Embedding) -> None:
-    """Refuse settings under which there are no triplets, or that are for classes.
+def check_training(training: Training) -> None:
+    """Refuse settings that blend identities, or that are for classes.
 
     Raises:
         UserError: naming the setting.
@@ -81,6 +81,14 @@ def check_training(training: Training, embedding: Embedding) -> None:
         )
     if training.class_balance or training.class_weights != "none":
         raise UserError("training.class_balance and class_weights are for classes; identities come equally often anyway")
+
+
+def check_batch(training: Training, embedding: Embedding) -> None:
+    """Refuse a batch in which there are no triplets.
+
+    Raises:
+        UserError: it is no multiple of an identity's images, or too small for two identities or for its parts.
+    """
     each = embedding.images
     if each < 2 * training.accumulate or training.batch % each or training.batch < 2 * each:
         raise UserError(
@@ -103,7 +111,8 @@ def train_embed(
     Raises:
         UserError: there are too few identities with two images, or the training is not for them.
     """
-    check_training(training, embedding)
+    check_training(training)
+    check_batch(training, embedding)
     task, exam = embedding.task, exam_of(data, embedding)
     examples = identified(data, "train")
     numbers = examples.targets[:, 0].astype(np.int64)
@@ -136,9 +145,11 @@ def distil_embed(
     Its vectors are as wide as the teacher's.
 
     Raises:
-        UserError: the teacher does not embed, or there are no unlabelled images to learn on.
+        UserError: the teacher does not embed, the training is not for it, or there are no unlabelled images to learn on.
     """
+    check_training(training)
     known = checksum(teacher)
+    check_task(teacher, "embed")
     exam = exam_of(data, Embedding(width=len(load_network(teacher)[1])))
     pile = (
         data.unlabelled(targets=np.zeros((len(data.pile), 1), np.float32)) if data.pile is not None and len(data.pile) else None

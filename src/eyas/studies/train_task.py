@@ -10,13 +10,14 @@ from eyas.errors import UserError
 from eyas.nn.detector import Form
 from eyas.recipe import Splits, Training
 from eyas.run import Done, Run
-from eyas.studies import attributes, train_embed
+from eyas.studies import attributes, detection, train_embed
 from eyas.studies.attributes import Attributed, measured_attributes
 from eyas.studies.batch_size import settled
 from eyas.studies.detection import Boxed, read_boxed, tested_boxes
 from eyas.studies.learning import Start
 from eyas.studies.model import find_model
 from eyas.studies.prepare import Data, prepare
+from eyas.studies.teaching import check_task
 from eyas.studies.train_attributes import distil_attributes, train_attributes
 from eyas.studies.train_detect import labelled_pile, train_detect
 from eyas.studies.train_embed import Embedding, distil_embed, measured_embed
@@ -36,6 +37,10 @@ class Detection:
 
     form: Form = "ssd"
     score: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.score <= 1:
+            raise UserError(f"detection.score is {self.score:g}; it is the score of a box, above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,63 @@ class Asked:
                 return read_boxed
 
 
-def train_task(run: Run, asked: Asked, begin: Start, cache: Path | None = None) -> tuple[Done, Done]:
-    """Train one network; the stages `model` and `test`: a `Told`, a `Detected`, or `verification` and `retrieval`.
+def check_asked(asked: Asked) -> None:
+    """Refuse what can be seen to be wrong before any image is read: options without effect, settings, the teacher.
+
+    Raises:
+        UserError: something is.
+    """
+    training, taught = asked.training, asked.teacher is not None
+    check_options(asked.task, training, asked.unlabeled, asked.teacher, asked.unlabeled_only, asked.columns)
+    match asked.task:
+        case "attributes":
+            attributes.check_training(training)
+        case "embed":
+            train_embed.check_training(training)
+            if training.batch and not taught:
+                train_embed.check_batch(training, asked.embedding)
+        case "detect":
+            detection.check_training(training)
+            if not training.batch:
+                raise UserError("training.batch 0 finds the largest batch of a classifier; give detectors one, for example 16")
+    if asked.teacher is not None:
+        check_task(find_model(asked.teacher), asked.task)
+
+
+def check_options(
+    task: Literal["classify", "attributes", "embed", "detect"],
+    training: Training,
+    unlabeled: str | None,
+    teacher: str | None,
+    unlabeled_only: bool,
+    columns: tuple[str, ...],
+) -> None:
+    """Refuse options of `eyas train` that would have no effect on the task.
+
+    Raises:
+        UserError: there is one.
+    """
+    students = task in ("attributes", "embed")
+    if task == "classify" and (unlabeled is not None or teacher is not None):
+        raise UserError("--unlabeled and --teacher of eyas train are for other tasks; eyas fit learns classes from them")
+    if task == "detect" and teacher is not None:
+        raise UserError(
+            "a detector's raw answers are not learned by another one; leave out --teacher: with --unlabeled it learns from "
+            "boxes that a first detector is sure of"
+        )
+    if unlabeled_only and not students:
+        raise UserError(f"--unlabeled_only is for attributes and embeddings, and the task is {task}; leave it out")
+    if teacher is None and (unlabeled is not None or unlabeled_only) and students:
+        option = "--unlabeled_only" if unlabeled is None else "--unlabeled"
+        raise UserError(f"{option} needs a teacher where the task is {task}: it answers for the labels; give --teacher")
+    if columns and task != "attributes":
+        raise UserError(f"--columns names attributes, and the task is {task}; leave it out")
+    if training.small_loss and task != "classify":
+        raise UserError(f"training.small_loss doubts the class of an image, and the task is {task}; set it to 0")
+
+
+def prepare_task(run: Run, asked: Asked, begin: Start, cache: Path | None = None) -> Data:
+    """The data of a task, ready to train on; `check_asked` comes first.
 
     Args:
         run: where it goes.
@@ -91,11 +151,25 @@ def train_task(run: Run, asked: Asked, begin: Start, cache: Path | None = None) 
         cache: the folder that decoding is shared between runs through.
 
     Raises:
-        UserError: the data, the training or the teacher is not for the task.
+        UserError: the data is not for the task.
     """
     splits, seed, side = asked.splits, asked.seed, begin.arch.resolution
     view, reader = asked.training.test_crop, asked.reader()
-    ready = prepare(run, asked.data, asked.unlabeled, asked.labels, splits, side, seed, True, cache, False, view, reader)
+    return prepare(run, asked.data, asked.unlabeled, asked.labels, splits, side, seed, True, cache, False, view, reader)
+
+
+def train_task(run: Run, asked: Asked, begin: Start, ready: Data) -> tuple[Done, Done]:
+    """Train one network; the stages `model` and `test`: a `Told`, a `Detected`, or `verification` and `retrieval`.
+
+    Args:
+        run: where it goes.
+        asked: what is to be learned, and how.
+        begin: the network.
+        ready: what `prepare_task` made.
+
+    Raises:
+        UserError: the data, the training or the teacher is not for the task.
+    """
     if asked.task == "detect":
         return _detector(run, asked, begin, ready)
     found = settled(run, "batch", begin, ready, asked.training)
@@ -128,13 +202,6 @@ def _embedder(run: Run, asked: Asked, begin: Start, data: Data) -> tuple[Done, D
 
 def _detector(run: Run, asked: Asked, begin: Start, data: Data) -> tuple[Done, Done]:
     training, seed, form = asked.training, asked.seed, asked.detection.form
-    if asked.teacher is not None:
-        raise UserError(
-            "a detector's raw answers are not learned by another one; leave out --teacher: with --unlabeled it learns from "
-            "boxes that a first detector is sure of"
-        )
-    if not training.batch:
-        raise UserError("training.batch 0 finds the largest batch of a classifier; give detectors one, for example 16")
     pseudo = None
     if data.pile is not None and len(data.pile):
         first = train_detect(run, begin, data, training, seed, form, name="teacher")

@@ -9,7 +9,7 @@ from eyas.learn.state import State
 from eyas.learn.train import train
 from eyas.nn.build import Network
 from eyas.nn.fold import folded
-from eyas.nn.rounding import ranges, round_weights, rounding
+from eyas.nn.rounding import layers, ranges, round_weights, rounding
 from eyas.progress import work
 from eyas.recipe import Augment, Training
 from eyas.studies.prepare import Data
@@ -22,7 +22,7 @@ STEPS = 300
 GENTLE = Training(batch=32, rate=1e-4, weight_decay=0.0, ema=0.98, clip=1.0, augment=Augment(operations=0, crop=0.8))
 
 
-def tuned(shipment: Shipment, data: Data, seed: int = 0, steps: int = STEPS) -> Network:
+def tuned(shipment: Shipment, data: Data, seed: int = 0, steps: int = STEPS, floats: tuple[str, ...] = ()) -> Network:
     """A network that answers under int8 rounding as that of the shipment does in float, with weights on their int8 grid.
 
     Weights and activations are rounded in every step, and gradients pass the rounding as if it were not there (Jacob et al.,
@@ -34,20 +34,22 @@ def tuned(shipment: Shipment, data: Data, seed: int = 0, steps: int = STEPS) -> 
         data: of the run.
         seed: of the order of the images and their noise.
         steps: of the optimizer.
+        floats: names of layers that the file computes in floating point: they are not rounded here either.
     """
     assert isinstance(shipment.network, Network) and shipment.calibration is not None
     student, teacher = folded(shipment.network), folded(shipment.network)
     spans, device = ranges(student, shipment.calibration), replace(choose(), bfloat16=False)
+    rounded = [name for name in layers(student) if name not in floats]
     examples = data.examples("train")
     training = replace(GENTLE, batch=min(GENTLE.batch, len(examples)))
     part = Part(examples, training.batch)
     stream = Stream((part,), training.augment, data.mirrors(training.augment.flips), shipment.resolution, seed)
     task = Distill(Classify(data.classes), teacher.to(device.name))
-    with work("training under rounding", steps) as progress, rounding(student.to(device.name), spans):
+    with work("training under rounding", steps) as progress, rounding(student.to(device.name), spans, rounded):
         state = State.new(student, training, seed)
         for step in train(state, task, stream.run(0, steps, device=device.name), training, steps, device):
             progress.at(step.number, f"loss {sum(step.losses.values()):.3f}")
         averaged = {name.replace("parametrizations.weight.original", "weight"): x for name, x in state.ema.state_dict().items()}
     student.load_state_dict(averaged)
-    round_weights(student.to("cpu"))
+    round_weights(student.to("cpu"), rounded)
     return student.eval()

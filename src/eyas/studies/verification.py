@@ -122,9 +122,11 @@ def verify(vectors: Vectors, identities: Int64[np.ndarray, " n"], pairs: Pairing
     Intervals come from drawing the identities again: pairs share images and identities, and are not independent.
 
     Raises:
-        UserError: there are no pairs of one kind, or fewer than two of it a fold.
+        UserError: there are fewer than two pairs of one kind, or there is one fold.
     """
     same, different = int(pairs.same.sum()), int((~pairs.same).sum())
+    if len(np.unique(pairs.fold)) == 1:
+        raise UserError("all pairs are in one fold; a threshold is chosen on the others, so give two at least")
     if min(same, different) < 2:
         raise UserError(
             f"{same} pairs of one identity and {different} of two can be used; verification needs two of each at least"
@@ -140,7 +142,7 @@ def verify(vectors: Vectors, identities: Int64[np.ndarray, " n"], pairs: Pairing
         same,
         different,
         float(np.mean(right)),
-        float(np.std(right) / np.sqrt(len(right))),
+        float(np.std(right, ddof=1) / np.sqrt(len(right))),
         len(right),
         _share(auc(cosines, pairs.same)[0], drawn["auc"]),
         tuple(_accepted(cosines, pairs.same, share, drawn[f"{share}"]) for share in FALSE_SHARES),
@@ -149,11 +151,13 @@ def verify(vectors: Vectors, identities: Int64[np.ndarray, " n"], pairs: Pairing
 
 
 def retrieve(vectors: Vectors, identities: Int64[np.ndarray, " n"], seed: int = 0) -> Retrieved:
-    """Measure how images find others of their identity, with intervals over identities."""
+    """Measure how images find others of their identity, with intervals over identities; no figures where none has any."""
     found = retrieval(vectors, identities)
+    if not len(found.identities):
+        return Retrieved(0, found.alone, {})
     names, index = np.unique(found.identities, return_inverse=True)
     counts = np.bincount(index.reshape(-1), minlength=len(names))
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / max(1, len(names))), RESAMPLES)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     figures = {}
     for name, values in found.figures.items():
         sums = np.bincount(index.reshape(-1), values, minlength=len(names))

@@ -1,7 +1,7 @@
 """Not learning from the labels of a batch that fit worst: with many wrong ones, most of those are (1804.06872)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from eyas.tasks.classify import Classify
 
 @dataclass(frozen=True)
 class SmallLoss:
-    """`task` without the share of a batch's labelled images whose losses are the largest.
+    """`task` without the share of a batch's labelled images whose losses, without weights of classes, are the largest.
 
     A network learns what many labels agree on before it learns single ones by heart, so early on a wrong label costs more
     than a right one (co-teaching, Han et al. 2018, section 3; here one network chooses for itself). What a teacher labelled
@@ -43,8 +43,9 @@ class SmallLoss:
         dropped = min(round(self.share * self.grown() * len(labelled)), len(labelled) - 1)
         if dropped <= 0:
             return self.task.loss(out, batch)
+        unweighted = replace(self.task, weights=())  # or the labels of scarce classes would be the first to go
         with torch.no_grad():
-            costs = self.task.each(out, batch)[labelled]
+            costs = unweighted.each(out, batch)[labelled]
         kept = torch.ones_like(batch.labelled)
         kept[labelled[costs.argsort(descending=True, stable=True)[:dropped]]] = False
         return self.task.loss(out[kept], Batch(batch.images[kept], batch.targets[kept], batch.labelled[kept]))

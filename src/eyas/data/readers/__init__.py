@@ -68,7 +68,9 @@ def read_attributes(source: str) -> Manifest:
 
 
 def task_of(source: str) -> Literal["classify", "attributes", "detect"]:
-    """What data is made for: boxes to be detected, several labels an image to be told as attributes, else one class each.
+    """What data is made for: boxes to be detected, attributes to be told, else one class each.
+
+    Attributes are the columns of a table of them, or the labels where an image has several.
 
     Raises:
         UserError: nothing is there, or nothing is labelled.
@@ -76,11 +78,8 @@ def task_of(source: str) -> Literal["classify", "attributes", "detect"]:
     manifest = _read(source, labelled=True)
     if "boxes" in manifest.extra:
         return "detect"
-    return (
-        "attributes"
-        if "labels" in manifest.extra and any(len(names) > 1 for names in manifest.column("labels"))
-        else "classify"
-    )
+    several = "labels" in manifest.extra and any(len(names) > 1 for names in manifest.column("labels"))
+    return "attributes" if several or _is_table(source) else "classify"
 
 
 def read_pile(source: str) -> Manifest:
@@ -111,6 +110,14 @@ def _read(source: str, labelled: bool) -> Manifest:
     if place.suffix not in FILES:
         raise UserError(f"{source} is a file of another kind; {expected}")
     return FILES[place.suffix](place, labelled)
+
+
+def _is_table(source: str) -> bool:
+    """Whether what `_read` has read is a table of attributes."""
+    if source in BUILT_IN or source.startswith(hugging_face.SCHEME) or Place.of(source).is_folder():
+        return False
+    place = Place.of(source)
+    return place.suffix == ".txt" or (place.suffix == ".csv" and csv_files.has_attributes(place))
 
 
 def _one_label(source: str, manifest: Manifest) -> Manifest:

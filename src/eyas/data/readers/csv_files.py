@@ -31,6 +31,17 @@ def read(place: Place, labelled: bool) -> Manifest:
     return manifest_of(place, (file_row(place, place.parent, at, row.pop(path), row) for at, row in cells), labelled, "csv")
 
 
+def has_attributes(place: Place) -> bool:
+    """Whether a CSV is a table of attributes, from its columns.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    lines = _lines(place)
+    header = next(lines)[1]
+    return attributes.fits(header, next(lines, (2, []))[1])
+
+
 def _lines(place: Place) -> Generator[tuple[int, list[str]]]:
     """Line number and stripped values: of the first line, whatever it holds, then of every line that is not blank."""
     reader = None
