@@ -14,7 +14,7 @@ from eyas.data.batches import Examples, one_hot
 from eyas.data.cache import build_or_reuse, stamps, user_cache
 from eyas.data.decode import Refusal, decode
 from eyas.data.manifest import Manifest, Split
-from eyas.data.readers import read, read_pile
+from eyas.data.readers import read, read_labels, read_pile
 from eyas.data.splits import draw_test
 from eyas.data.store import Built, Store, build, open_built, open_store
 from eyas.errors import UserError
@@ -172,7 +172,7 @@ def side_of(resolution: int, view: float = 1.0) -> int:
 
 def choose_resolution(data: str, accelerated: bool) -> int:
     """The input side for this data: 128 pixels on a processor, 224 on an accelerator, less where the images are smaller."""
-    sources = read_pile(data).column("source")  # whatever the labels are
+    sources = read_labels(data).column("source")  # whatever the labels are
     sides = []
     for source in sources[:: max(1, len(sources) // 25)]:
         try:
