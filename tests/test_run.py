@@ -20,6 +20,7 @@ from eyas.arch.tables import MOBILENET_V1
 from eyas.errors import UserError
 from eyas.progress import listening
 from eyas.run import ATTIC, INPUTS, MARK, Done, Run, digest, plain, read_json, write_atomic, write_json
+from tests.heard import Heard
 
 
 @pytest.fixture
@@ -173,22 +174,6 @@ class TestStage:
         with pytest.raises(ValueError, match=r"stage\.json cannot hold NaN or infinity"):
             run.stage("teacher", lambda _: {"loss": result})
         assert not (run.path / "teacher" / MARK).exists()
-
-
-class Heard:
-    """A listener that remembers sentences."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def begin(self, label: str, total: int | None) -> None: ...
-
-    def advance(self, label: str, done: int, note: str) -> None: ...
-
-    def end(self, label: str) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def interrupted_after(files: dict[str, str]) -> Callable[[Path], dict[str, Any]]:
