@@ -1,4 +1,4 @@
-"""What each rung of the int8 ladder gives, on networks that were trained for a few minutes.
+"""What each rung of the int8 ladder gives, and each float format, on networks that were trained for a few minutes.
 
     python benchmarks/int8_rungs.py [--case NAME] [--runs DIR] [--json] [--out benchmarks/results]
 
@@ -22,9 +22,9 @@ import torch
 from eyas.data.batches import Examples, stacked
 from eyas.deploy.ladder import climb
 from eyas.deploy.measure import machine
-from eyas.deploy.parity import Parity, agreed, check, reference_of
+from eyas.deploy.parity import Classes, Parity, agreed, check, reference_of
 from eyas.deploy.shipment import Shipment
-from eyas.deploy.target import Artifact
+from eyas.deploy.target import Artifact, export
 from eyas.nn.build import Network
 from eyas.nn.equalize import divide, joints, spans
 from eyas.nn.fold import folded
@@ -35,8 +35,10 @@ from eyas.studies.learning import MODEL
 from eyas.studies.prepare import load
 from eyas.studies.train import train
 from eyas.studies.tune import tuned
+from eyas.tasks.classify import Classify
 
 CALIBRATION, ASKED = 256, 500
+FLOATS = ("onnx", "onnx-fp16", "openvino", "openvino-bf16", "pt2")
 BELOW_CAP = 5.0  # a channel behind ReLU6 that comes nearer to 6 cannot be scaled
 ELPV = Training(epochs=15, rate=0.003, augment=Augment(operations=1))
 FASHION = Training(epochs=6, rate=0.003, augment=Augment(operations=0))
@@ -91,7 +93,7 @@ def rungs(name: str, case: Case, runs: Path, scratch: Path) -> list[dict[str, An
     shown = unequal(network, calibration) if case.unequal else network
 
     def judge(artifact: Artifact) -> Parity:
-        return check(reference_of(network), artifact.predictor(), asked, labels)
+        return check(reference_of(network), artifact.predictor(), asked, Classes(labels))
 
     ships = Shipment(shown, case.arch, classes, side, calibration=calibration)
     contract = agreed("int8", -1.0)  # which nothing keeps, so that every rung is tried
@@ -100,26 +102,31 @@ def rungs(name: str, case: Case, runs: Path, scratch: Path) -> list[dict[str, An
         scratch / name.replace(" ", "-"),
         "onnx-int8",
         judge,
-        lambda best, floats: tuned(best, data, floats=floats),
+        lambda best, floats: tuned(best, Classify(classes), data.examples("train"), data.mirrors, floats=floats),
         contract,
     )
-    return [
-        {
-            "case": name,
-            "rung": step.rung,
-            "peer": "float network",
-            "peer_value": round(step.parity.accuracy_reference or 0.0, 4),
-            "eyas_value": round(step.parity.accuracy_artifact or 0.0, 4),
-            "unit": "accuracy on validation images",
-            "ratio": round((step.parity.accuracy_artifact or 0.0) / (step.parity.accuracy_reference or 1.0), 4),
-            "agreement": round(step.parity.agreement, 4),
-            "images": step.parity.images,
-            "bytes": step.bytes,
-            "floats": list(step.floats),
-        }
-        for step in climbed.steps
-        if step.parity is not None
-    ]
+    found = [row(name, step.rung, step.parity, step.bytes, step.floats) for step in climbed.steps if step.parity is not None]
+    for target in () if case.unequal else FLOATS:
+        made = export(ships, scratch / name.replace(" ", "-") / target, target)
+        found.append(row(name, target, judge(made), made.bytes))
+    return found
+
+
+def row(case: str, rung: str, parity: Parity, size: int, floats: tuple[str, ...] = ()) -> dict[str, Any]:
+    before, after = parity.reference or 0.0, parity.artifact or 0.0
+    return {
+        "case": case,
+        "rung": rung,
+        "peer": "float network",
+        "peer_value": round(before, 4),
+        "eyas_value": round(after, 4),
+        "unit": "accuracy on validation images",
+        "ratio": round(after / (before or 1.0), 4),
+        "agreement": round(parity.agreement, 4),
+        "images": parity.images,
+        "bytes": size,
+        "floats": list(floats),
+    }
 
 
 def main() -> None:
@@ -132,11 +139,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as scratch:
         for name in (given.case,) if given.case else CASES:
-            for row in rungs(name, CASES[name], given.runs or Path(scratch) / "runs", Path(scratch)):
-                rows.append(row)
-                told = f"{row['eyas_value']:6.1%} (float {row['peer_value']:.1%}), {row['agreement']:6.1%} the same answer"
-                text = f"{name:36s} {row['rung']:10s} {told}, {row['bytes']:,} bytes, {len(row['floats'])} layers in float"
-                print(json.dumps(row) if given.json else text, flush=True)
+            for each in rungs(name, CASES[name], given.runs or Path(scratch) / "runs", Path(scratch)):
+                rows.append(each)
+                told = f"{each['eyas_value']:6.1%} (float {each['peer_value']:.1%}), {each['agreement']:6.1%} the same answer"
+                text = f"{name:36s} {each['rung']:14s} {told}, {each['bytes']:,} bytes, {len(each['floats'])} layers in float"
+                print(json.dumps(each) if given.json else text, flush=True)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         write_json(given.out / "int8_rungs.json", {"date": str(date.today()), "machine": machine(), "rows": rows})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eyas.deploy.parity import Classes
 from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import export
 
@@ -68,7 +69,8 @@ def network():
 
 @pytest.fixture(scope="session")
 def validation():
-    return colours(200, seed=1000)
+    images, labels = colours(200, seed=1000)
+    return images, Classes(labels)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from torch import nn
 from eyas.arch.ops import conv, separable
 from eyas.arch.spec import Arch, Stage
 from eyas.deploy.ladder import climb, lost, share
-from eyas.deploy.parity import CONTRACTS, Parity, agreed, check, reference_of
+from eyas.deploy.parity import CONTRACTS, Classes, Parity, agreed, check, reference_of
 from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import TARGETS
 from eyas.errors import UserError
@@ -98,7 +98,7 @@ def test_each_rung_is_tried_only_when_the_one_before_lost_too_much(small, tmp_pa
     assert [step.ranges for step in climbed.steps] == ["minmax", "minmax", "percentile", "mse"]
     facts = json.loads((tmp_path / "ladder.json").read_text())
     assert facts["max_drop"] == 0.005 and facts["taken"] == 3 and facts["enough"]
-    assert [step["parity"]["accuracy_artifact"] for step in facts["steps"]] == pytest.approx([0.85, 0.88, 0.87, 0.899])
+    assert [step["parity"]["artifact"] for step in facts["steps"]] == pytest.approx([0.85, 0.88, 0.87, 0.899])
     assert "loses 5.00pt and may lose 0.5pt" in facts["steps"][0]["why"]
     assert "no better" in facts["steps"][2]["why"] and "ends" in facts["steps"][3]["why"]
     assert all(step["bytes"] > 0 for step in facts["steps"])
@@ -204,10 +204,10 @@ def test_equalization_repairs_a_file_that_plain_int8_breaks(small, tmp_path):
     divide(pointwise, 300.0 ** torch.linspace(1, 0, pointwise.source.layer.outputs))
     asked = pictures(200, 16, seed=5).numpy()
     labels = reference_of(small.network)(asked).argmax(1)
-    assert check(reference_of(small.network), reference_of(worse), asked, labels).agreement == 1
+    assert check(reference_of(small.network), reference_of(worse), asked, Classes(labels)).agreement == 1
 
     def judge(artifact):
-        return check(reference_of(worse), artifact.predictor(), asked, labels)
+        return check(reference_of(worse), artifact.predictor(), asked, Classes(labels))
 
     climbed = climb(replace(small, network=worse), tmp_path, "onnx-int8", judge, never, agreed("int8", 0.04))
     assert [step.rung for step in climbed.steps] == ["plain", "equalized"]

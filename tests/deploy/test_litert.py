@@ -52,7 +52,7 @@ def test_any_number_of_images_gets_probabilities(validation, count):
 
 
 def test_the_file_knows_the_colours(validation):
-    images, strongest = validation
+    images, strongest = validation[0], validation[1].labels
     assert np.mean(session(SMALL, 0)(images).argmax(1) == strongest) > 0.9
 
 

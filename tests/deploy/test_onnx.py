@@ -31,7 +31,7 @@ def test_the_float32_file_agrees_on_every_image(network, float32, validation):
     parity = check(reference_of(network), float32.predictor(threads=1), *validation)
     assert parity.agreement == 1.0
     assert parity.largest_gap < 1e-5
-    assert parity.accuracy_artifact == parity.accuracy_reference > 0.9
+    assert parity.artifact == parity.reference > 0.9
 
 
 def test_an_export_folds_the_norms_and_leaves_the_network_as_it_was(network, shipment, float32, tmp_path):
@@ -79,7 +79,7 @@ def test_other_images_are_refused_in_words(float32, images):
 
 
 def test_a_class_without_a_name_is_refused(shipment, tmp_path):
-    with pytest.raises(UserError, match="answers 3 classes and 2 are named"):
+    with pytest.raises(UserError, match="gives 3 numbers, and 2 names need 2"):
         export(replace(shipment, classes=("red", "green")), tmp_path, "onnx")
     assert not (tmp_path / "artifact.json").exists()
 

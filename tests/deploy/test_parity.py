@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eyas.deploy.parity import CONTRACTS, Contract, Parity, breaches, check
+from eyas.deploy.parity import CONTRACTS, Classes, Contract, Parity, breaches, check
 from eyas.errors import ContractError, UserError
 
 
@@ -28,23 +28,23 @@ def parity_of(images, lost, won=0):
 
 def test_figures_are_what_they_say():
     labels = np.array([0, 0, 1, 1, 1])
-    parity = check(says([0, 0, 1, 1, 0], sure=0.9), says([0, 1, 1, 1, 1], sure=0.8), pictures(5), labels, batch=2)
+    parity = check(says([0, 0, 1, 1, 0], sure=0.9), says([0, 1, 1, 1, 1], sure=0.8), pictures(5), Classes(labels), batch=2)
     assert parity.images == 5
     assert parity.agreement == pytest.approx(3 / 5)
     assert parity.largest_gap == pytest.approx(0.7)
     assert parity.mean_gap == pytest.approx((3 * 0.1 + 2 * 0.7) / 5)
-    assert (parity.accuracy_reference, parity.accuracy_artifact) == (4 / 5, 4 / 5)
+    assert (parity.reference, parity.artifact) == (4 / 5, 4 / 5)
     assert (parity.lost, parity.won) == (1, 1)
 
 
 def test_without_labels_agreement_and_gap_are_judged_alone():
     parity = check(says([0] * 40), says([1] * 40), pictures(40))
-    assert parity.accuracy_reference is None
+    assert parity.reference is None
     assert len(breaches(parity, CONTRACTS["float32"])) == 2
 
 
 def test_the_same_answers_break_nothing():
-    parity = check(says([0, 1]), says([0, 1]), pictures(2), np.array([0, 1]))
+    parity = check(says([0, 1]), says([0, 1]), pictures(2), Classes(np.array([0, 1])))
     assert parity.agreement == 1.0
     assert breaches(parity, CONTRACTS["float32"]) == []
 
@@ -64,8 +64,8 @@ def test_answers_that_are_not_numbers_are_caught():
     def broken(images):
         return np.full((len(images), 2), np.nan, np.float32)
 
-    parity = check(says([0] * 30), broken, pictures(30), np.zeros(30, np.int64))
-    assert (parity.agreement, parity.largest_gap, parity.accuracy_artifact) == (0.0, 1.0, 0.0)
+    parity = check(says([0] * 30), broken, pictures(30), Classes(np.zeros(30, np.int64)))
+    assert (parity.agreement, parity.largest_gap, parity.artifact) == (0.0, 1.0, 0.0)
     assert len(breaches(parity, CONTRACTS["int8"])) == 2
 
 
@@ -93,5 +93,5 @@ def test_agreement_is_judged_as_a_sample(images, differing, fails):
 def test_parity_needs_images_and_the_same_classes():
     with pytest.raises(UserError, match="without images"):
         check(says([0]), says([0]), pictures(0))
-    with pytest.raises(ContractError, match="2 classes and the exported file 3"):
+    with pytest.raises(ContractError, match="in 2 numbers and the exported file in 3"):
         check(says([0]), lambda images: np.zeros((len(images), 3), np.float32), pictures(1))

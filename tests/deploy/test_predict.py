@@ -149,7 +149,8 @@ class TestFiles:
         assert next(page.files(endless)) == (str(photos / "a.png"), None)
 
 
-FACTS = {"classes": ["dark", "light"], "threshold": 0.7}
+FACTS = {"classes": ["dark", "light"], "threshold": 0.7, "resolution": 2, "crop": 1.0, "frame": None}
+FACTS |= {"task": "classify", "boxes": None}
 
 
 class TestAnswers:
@@ -162,8 +163,10 @@ class TestAnswers:
         light = images[:, 0, 0, 0] / np.float32(100)
         return np.stack([1 - light, light], 1)
 
-    def answers(self, names, **options):
-        return list(page.answers(((name, None) for name in names), self.look, self.ask, FACTS, **options))
+    def answers(self, names, top=1, **options):
+        return list(
+            page.answers(((name, None) for name in names), self.look, self.ask, FACTS, page.teller(FACTS, top), **options)
+        )
 
     def test_tell_label_confidence_and_whether_it_is_sure(self):
         first, second = self.answers(["20", "65"])
@@ -194,10 +197,10 @@ class TestAnswers:
             yield "2", None
             raise AssertionError("asked for a third picture before the first was answered")
 
-        assert next(page.answers(names(), self.look, self.ask, FACTS, batch=2))["image"] == "1"
+        assert next(page.answers(names(), self.look, self.ask, FACTS, page.teller(FACTS), batch=2))["image"] == "1"
 
     def test_to_a_name_that_is_no_picture_are_the_reason(self):
-        (line,) = page.answers([("folder", "a folder without images")], self.look, self.ask, FACTS)
+        (line,) = page.answers([("folder", "a folder without images")], self.look, self.ask, FACTS, page.teller(FACTS))
         assert line["error"] == "a folder without images"
 
 
@@ -255,6 +258,7 @@ class TestModel:
             *({"files": value} for value in ({}, None, [], {"other.onnx": "0"}, {"model.onnx": 1})),
             *({"frame": value} for value in (3, "16", [16], [16, "16"], [0, 16])),
             *({"resolution": 0}, {"resolution": True}, {"resolution": "16"}, {"crop": None}, {"crop": 0}, {"threshold": "0.5"}),
+            *({"task": None}, {"task": "paint"}, {"task": "detect"}, {"boxes": {}}, {"boxes": []}),
             *({"file": None}, {"arch": 1}, {"bytes": "many"}, {"status": []}, {"precision": None}),
         ],
         ids=repr,
@@ -282,7 +286,7 @@ class TestModel:
 
     def test_that_answers_other_classes_than_its_facts_say_is_refused(self, copied):
         ask = page.open_model(self.with_facts(copied, classes=["a", "b"]))
-        with pytest.raises(page.Unusable, match=r"answers \[1, 3\] where artifact.json names 2 classes"):
+        with pytest.raises(page.Unusable, match=r"answers \[1, 3\] where artifact.json tells of 2 numbers"):
             ask(np.zeros((1, 16, 16, 3), np.uint8))
 
     @pytest.mark.parametrize(
@@ -330,7 +334,7 @@ class TestPage:
         done = self.run(copied, photos, "--top", 3)
         found = [json.loads(line) for line in done.stdout.splitlines()]
         facts, ask = page.about(copied), page.open_model(copied)
-        expected = page.answers(page.files([str(photos)]), lambda name: page.pixels(name, facts), ask, facts, top=3)
+        expected = page.answers(page.files([str(photos)]), page.decode, ask, facts, page.teller(facts, 3))
         assert found == list(expected)
         assert [line["error"] for line in found] == [None, None, "not an image", None, None]
         assert (done.returncode, done.stderr) == (2, "predict.py: could not read 1 of the images; their lines say why\n")

@@ -14,12 +14,13 @@ from eyas.arch.parse import parse
 from eyas.arch.scale import at
 from eyas.arch.spec import Arch, Stage
 from eyas.errors import UserError
+from eyas.nn.answers import answered
 from eyas.nn.build import build
 from eyas.nn.detector import Truth, detector_cost, taps
 from eyas.nn.detectors import build_detector, load_blocks, load_detector
 from eyas.nn.faster_rcnn import FasterRcnn
 from eyas.nn.published import find
-from eyas.nn.ssd import RawSsd, Ssd, box_shapes, default_boxes
+from eyas.nn.ssd import Ssd, box_shapes, default_boxes
 from eyas.nn.weights import save_network
 
 SMALL = Arch(
@@ -192,7 +193,8 @@ def test_the_exported_form_is_the_answer_as_probabilities():
     detector = made("ssd").eval()
     shown = images(2)
     with torch.no_grad():
-        rows, raw = RawSsd(detector)(shown), detector(shown)
+        raw = detector(shown)
+    rows = answered(raw, "detect")
     rows = rows.view(raw.shape)
     torch.testing.assert_close(rows[..., :4], raw[..., :4])
     torch.testing.assert_close(rows[..., 4:], raw[..., 4:].softmax(2))

@@ -14,7 +14,7 @@ from eyas.progress import listening, recording
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run
 from eyas.studies import detection
-from eyas.studies.detection import Boxed, check_training, found_in, found_in_picture, read_boxed
+from eyas.studies.detection import Boxed, asking, check_training, found_in, listing, read_boxed
 from eyas.studies.evaluate_tasks import evaluate_boxes
 from eyas.studies.learning import MODEL, start
 from eyas.studies.log import read_log
@@ -126,9 +126,9 @@ def test_one_picture_is_answered_as_a_split_is(trained):
     examples = Boxed.of(data).examples("test")
     rows = found_in(detector, examples)[0]
     pixels = next(iter(in_order(examples, ARCH.resolution))).images[0].numpy()
-    found = found_in_picture(detector, pixels)
-    np.testing.assert_allclose(found["scores"], rows[:, 5], atol=1e-5)
-    assert found["boxes"].shape == (len(rows), 4)
+    found = listing(("bar", "square"))(asking(detector)(pixels[None])[0], (96, 48))["boxes"]
+    np.testing.assert_allclose([box["confidence"] for box in found], rows[:, 5], atol=1e-5)
+    np.testing.assert_allclose([box["box"] for box in found], rows[:, :4] * [96, 48, 96, 48], atol=0.06)
 
 
 def test_what_a_detector_is_sure_of_is_learned_from(trained):

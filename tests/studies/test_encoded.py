@@ -13,7 +13,7 @@ from PIL import Image
 from eyas.cli import main
 from eyas.data.batches import stacked
 from eyas.deploy import predict as page
-from eyas.deploy.parity import CONTRACTS, breaches, check
+from eyas.deploy.parity import CONTRACTS, Classes, breaches, check
 from eyas.errors import ContractError
 from eyas.progress import listening
 from eyas.recipe import Splits
@@ -142,7 +142,7 @@ class TestParity:
     def broken(self, data: Data) -> list[str]:
         labels = data.examples("validation").targets.argmax(1)
         seen = Encoded(data).images("validation", FACTS)
-        return breaches(check(network, network, stored(data), labels, seen=seen), CONTRACTS["float32"])
+        return breaches(check(network, network, stored(data), Classes(labels), seen=seen), CONTRACTS["float32"])
 
     def test_holds_for_the_page_as_it_is(self, data):
         assert network(stored(data)).argmax(1).tolist() == data.examples("validation").targets.argmax(1).tolist()

@@ -94,7 +94,7 @@ def file(folder: Path, target: str, arch: str, reasons: list[str]) -> dict[str, 
         "precision": "int8" if target == "onnx-int8" else "float32",
         "bytes": 274_604 if target == "onnx-int8" else 855_100,
         "reasons": reasons,
-        "parity": parity | {"accuracy_reference": 0.8, "accuracy_artifact": 0.75},
+        "parity": parity | {"reference": 0.8, "artifact": 0.75},
         "latency": latency,
         "madds": 10_205_696,
         "params": 213_586,
@@ -330,7 +330,15 @@ class TestTheModelCard:
     def test_its_code_answers_for_a_photo(self, helped, tmp_path):
         folder, model = tmp_path / "artifacts" / "onnx-int8", brightness_model()
         facts = {"target": "onnx-int8", "precision": "int8", "arch": "brightness", "classes": CLASSES, "resolution": 32}
-        facts |= {"crop": 1.0, "frame": None, "threshold": None, "status": "accepted", "bytes": len(model)}
+        facts |= {
+            "task": "classify",
+            "boxes": None,
+            "crop": 1.0,
+            "frame": None,
+            "threshold": None,
+            "status": "accepted",
+            "bytes": len(model),
+        }
         facts |= {"file": "model.onnx", "files": {"model.onnx": sha256(model).hexdigest()}}
         put(folder / "model.onnx", model)
         put(folder / "artifact.json", json.dumps(facts).encode())

@@ -4,12 +4,12 @@ import numpy as np
 
 from eyas.data.augment import prepare
 from eyas.recipe import Augment
-from eyas.studies.report_augment import gallery
+from eyas.studies.report_augment import gallery, of_classes
 from tests.fakes import examples_of
 from tests.images import picture
 
 IMAGES = [picture(seed, 30, 30, 1 if seed % 2 else 3) for seed in range(9)]
-NAMES = tuple("abcdefghi")
+NAMES = of_classes(tuple("abcdefghi"))
 
 
 def test_each_row_is_one_picture_as_it_is_and_as_training_sees_it():
@@ -18,8 +18,8 @@ def test_each_row_is_one_picture_as_it_is_and_as_training_sees_it():
     for row, number in enumerate((0, 3, 5, 8)):
         whole, *views = found.images[8 * row : 8 * row + 8]
         np.testing.assert_array_equal(whole[0], prepare(IMAGES[number], 24))
-        assert whole[1] == f"{NAMES[number]}, as it is"
-        assert {caption for _, caption in views} == {NAMES[number]}
+        assert whole[1] == f"{'abcdefghi'[number]}, as it is"
+        assert {caption for _, caption in views} == {"abcdefghi"[number]}
         assert {view.shape for view, _ in views} == {(24, 24, 3)}
         assert len({view.tobytes() for view, _ in views}) == 7
 

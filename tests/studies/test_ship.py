@@ -122,7 +122,7 @@ class TestShown:
             "bytes": 1000,
             "rung": "mse",
             "latency": {"median_ms": 1.0, "p90_ms": 1.5, "threads": 1},
-            "parity": {"agreement": 0.98, "images": 80},
+            "parity": {"agreement": 0.98, "images": 80, "measure": "accuracy"},
             "change": {"before": 0.9, "after": 0.8875, "points": -1.25, "low": -4.0, "high": 1.0},
         }
         show_export(Exported(Path("artifacts"), {"onnx-int8": facts, "onnx": facts | {"rung": None}}))

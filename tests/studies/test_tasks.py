@@ -69,12 +69,6 @@ def test_a_table_of_attributes_is_trained_and_evaluated(told, table, capsys):
     assert "mean average precision" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["export"], ["report"], ["predict", "x.png"]])
-def test_what_is_for_classes_says_so(told, words, capsys):
-    assert main([words[0], str(told), *words[1:]]) == 2
-    assert "was trained for the task attributes, and " in capsys.readouterr().err
-
-
 def test_embeddings_are_trained_kept_and_searched(people, tmp_path, capsys):
     run, vectors = tmp_path / "run", tmp_path / "vectors.parquet"
     options = ["--task", "embed", "--embedding.width", "8", "--training.batch", "8"]

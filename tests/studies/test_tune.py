@@ -14,6 +14,7 @@ from eyas.nn.fold import folded
 from eyas.nn.rounding import layers, ranges, round_weights, rounding
 from eyas.studies.prepare import Data
 from eyas.studies.tune import tuned
+from eyas.tasks.classify import Classify
 from tests.fakes import COLOURS, colours, lively
 
 
@@ -50,6 +51,11 @@ def shipment(data):
     return Shipment(network, "small", COLOURS, 16, calibration=stacked(data.examples("train"), 16))
 
 
+def lesson(data):
+    """What is learned, on what, and how it may be mirrored."""
+    return Classify(COLOURS), data.examples("train"), data.mirrors
+
+
 @torch.no_grad()
 def rounded_apart(network, teacher, images):
     """How far answers under rounding are from the teacher's in float (Kullback-Leibler)."""
@@ -59,7 +65,7 @@ def rounded_apart(network, teacher, images):
 
 
 def test_training_under_rounding_brings_it_nearer_to_the_float_network(shipment, data):
-    made = tuned(shipment, data, steps=60)
+    made = tuned(shipment, *lesson(data), steps=60)
     fresh = stacked(colours(64, seed=9), 16)
     before = rounded_apart(folded(shipment.network), shipment.network, fresh)
     assert rounded_apart(made, shipment.network, fresh) < 0.7 * before
@@ -67,7 +73,7 @@ def test_training_under_rounding_brings_it_nearer_to_the_float_network(shipment,
 
 def test_its_weights_lie_on_the_grid_that_the_file_has_and_it_comes_again_to_the_bit(shipment, data):
     before = {name: tensor.clone() for name, tensor in shipment.network.state_dict().items()}
-    made, again, other = (tuned(shipment, data, seed, steps=8) for seed in (0, 0, 1))
+    made, again, other = (tuned(shipment, *lesson(data), seed, steps=8) for seed in (0, 0, 1))
     rounded = folded(made)
     round_weights(rounded)
     for layer, same in zip(layers(made).values(), layers(rounded).values(), strict=True):
@@ -81,7 +87,7 @@ def test_its_weights_lie_on_the_grid_that_the_file_has_and_it_comes_again_to_the
 
 def test_a_layer_that_stays_in_float_is_not_put_on_the_grid(shipment, data):
     first, *others = layers(folded(shipment.network))
-    made = tuned(shipment, data, steps=4, floats=(first,))
+    made = tuned(shipment, *lesson(data), steps=4, floats=(first,))
     rounded = folded(made)
     round_weights(rounded)
     off = {name for name, layer in layers(made).items() if not torch.allclose(layer.weight, layers(rounded)[name].weight)}

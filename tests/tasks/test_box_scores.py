@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from eyas.tasks.box_scores import _answers, _dataset, _mean, _table, box_interval, box_precision
+from eyas.tasks.box_scores import _answers, _dataset, _table, best_score, box_draws, box_interval, box_precision
 
 COCO = pytest.importorskip("pycocotools.coco").COCO
 COCOeval = pytest.importorskip("pycocotools.cocoeval").COCOeval
@@ -60,10 +60,9 @@ def test_the_figures_are_those_of_pycocotools(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_tables_that_images_are_drawn_from_give_the_same_mean(seed):
     found, truth, classes = scene(seed)
-    tables = [_table(found, truth, number) for number in range(classes)]
-    assert _mean([table.curve(np.ones(len(truth))) for table in tables]) == pytest.approx(
-        box_precision(found, truth, classes).mean, abs=1e-6
-    )
+    drawn = box_draws(found, truth, classes, resamples=2)
+    assert np.nanmean(drawn[0]) == pytest.approx(box_precision(found, truth, classes).mean, abs=1e-6)
+    assert np.isnan(drawn[0]).tolist() == [each is None for each in box_precision(found, truth, classes).classes]
 
 
 def test_drawing_an_image_twice_is_having_it_twice():
@@ -72,7 +71,17 @@ def test_drawing_an_image_twice_is_having_it_twice():
     again = np.repeat(np.arange(8), weights)
     drawn = box_precision([found[i] for i in again], [truth[i] for i in again], classes).mean
     tables = [_table(found, truth, number) for number in range(classes)]
-    assert _mean([table.curve(weights.astype(float)) for table in tables]) == pytest.approx(drawn, abs=1e-6)
+    assert np.nanmean([table.curve(weights.astype(float)).mean() for table in tables]) == pytest.approx(drawn, abs=1e-6)
+
+
+def test_answers_are_best_believed_where_f1_is_largest():
+    """Two of three things are found by the three surest answers; what comes below adds more that is wrong than right."""
+    there = [np.array([[0.1, 0.1, 0.4, 0.5, 0, 0]], np.float32)] * 3
+    right, wrong = [0.1, 0.1, 0.4, 0.5, 0], [0.6, 0.6, 0.9, 0.9, 0]
+    rows = [[[*right, 0.9], [*wrong, 0.7]], [[*right, 0.6], [*wrong, 0.2]], [[*wrong, 0.3], [*right, 0.1]]]
+    found = [np.array(row, np.float32) for row in rows]
+    assert best_score(found, there, 1) == pytest.approx(0.6)  # F1 is 2 * 2 / (3 + 3); in the end 2 * 3 / (6 + 3)
+    assert best_score([np.array([[*wrong, 0.9]], np.float32)] * 3, there, 1) is None
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_more_images():

@@ -49,12 +49,26 @@ def show_audit(result: Any) -> None:
 
 def show_predict(answer: Any) -> None:
     """A line for one image."""
-    if answer.error:
-        text = f"cannot be read: {answer.error}"
-    else:
-        text = ", ".join(f"{guess.label} {guess.confidence:.1%}" for guess in answer.top)
+    text, sure = f"cannot be read: {answer.error}", None
+    if not answer.error:
+        text, sure = _told(answer)
     name = os.fsencode(answer.image).decode("utf-8", "backslashreplace")
-    out.print(f"{escape(name)}: {escape(text)}{' (not sure)' if answer.sure is False else ''}")
+    out.print(f"{escape(name)}: {escape(text)}{' (not sure)' if sure is False else ''}")
+
+
+def _told(answer: Any) -> tuple[str, bool | None]:
+    """What an answer says, by what it holds: classes, attributes, a vector's beginning or boxes; and whether it is sure."""
+    if hasattr(answer, "top"):
+        return ", ".join(f"{guess.label} {guess.confidence:.1%}" for guess in answer.top), answer.sure
+    if hasattr(answer, "attributes"):
+        likeliest = sorted(answer.attributes.items(), key=lambda each: -each[1])
+        return ", ".join(f"{name} {value:.1%}" for name, value in likeliest), None
+    if hasattr(answer, "vector"):
+        first = ", ".join(f"{value:.3f}" for value in answer.vector[:4])
+        return f"{len(answer.vector)} numbers: {first}, ... (--json prints all)", None
+    sure = [each for each in answer.boxes if (each.confidence >= 0.5 if each.sure is None else each.sure)]
+    texts = [f"{each.label} {each.confidence:.1%} at {', '.join(f'{side:.0f}' for side in each.box)}" for each in sure]
+    return "; ".join(texts) or "nothing", None
 
 
 def show_label(result: Any) -> None:
@@ -84,9 +98,9 @@ def show_export(result: Any) -> None:
         )
         out.print(f"  agrees with the trained network on {parity['agreement']:.1%} of {parity['images']} validation images")
         between = f"95 % interval {change['low']:+.1f} to {change['high']:+.1f}"
-        out.print(
-            f"  accuracy on them {change['before']:.1%} -> {change['after']:.1%}, {change['points']:+.1f} points ({between})"
-        )
+        what = parity["measure"]
+        shares = f"{change['before']:.1%} -> {change['after']:.1%}, {change['points']:+.1f} points ({between})"
+        out.print(f"  {what} on them {shares}")
         if found.get("rung"):
             out.print(f"  int8 by the way \\[{found['rung']}] of docs/int8.md")
 

@@ -1,7 +1,6 @@
 """From the numbers that an exported SSD gives to boxes, in numpy alone: this file is copied to the device beside predict.py.
 
     found = decode(model(image)[0], facts)   # boxes as shares of the picture's sides, classes, scores: the surest first
-    drawn(picture, found, names).save("found.png")
 
 It gives what Eyas evaluates with (torchvision's decoding and suppression, class by class); the tests hold one against the
 other. Python 3.9 or later; Pillow (10.1 or later) only to draw.
@@ -9,7 +8,11 @@ other. Python 3.9 or later; Pillow (10.1 or later) only to draw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +37,7 @@ def decode(
 
     Args:
         raw: the row of numbers that the model gives for the picture, float32.
-        facts: what the model's JSON has under "boxes": sides and shapes of the default boxes, and the offsets' scale.
+        facts: what artifact.json has under "boxes": sides and shapes of the default boxes, and the offsets' scale.
         lowest: score of an answer.
         overlap: intersection over union above which two boxes of one class are one thing.
         candidates: of a class, before overlaps are suppressed.
@@ -92,23 +95,62 @@ def kept(boxes: np.ndarray, overlap: float) -> np.ndarray:
     return np.array(found, np.int64)
 
 
-def drawn(picture: Any, found: dict[str, np.ndarray], names: list[str] | tuple[str, ...], lowest: float = 0.5) -> Any:
-    """A copy of a Pillow picture with a frame, a name and a score for each box of at least that score."""
+def listed(
+    found: dict[str, np.ndarray], names: Sequence[str], threshold: float | None, size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """What was found in a picture of a width and height as predict.py tells it: label, confidence, corners in pixels.
+
+    Each is `sure` where its confidence is the model's threshold or more; None where the model has none.
+    """
+    return [
+        {
+            "label": names[number],
+            "confidence": round(score, 6),
+            "sure": None if threshold is None else score >= threshold,
+            "box": [round(float(share) * side, 1) for share, side in zip(box, size * 2)],  # noqa: B905
+        }
+        for box, number, score in zip(found["boxes"], found["classes"], found["scores"].astype(float).tolist())  # noqa: B905
+    ]
+
+
+def drawn(picture: Any, boxes: list[dict[str, Any]], lowest: float = 0.5) -> Any:
+    """A copy of a Pillow picture with a frame, a name and a confidence for each of the listed boxes that is sure.
+
+    Where the model has no threshold, `lowest` is the least confidence of a box that is drawn.
+    """
     from PIL import ImageDraw, ImageFont
 
     made = picture.convert("RGB")
     draw, line = ImageDraw.Draw(made), max(1, round(max(made.size) / 300))
     font = ImageFont.load_default(max(10, round(max(made.size) / 40)))
-    shown = [row for row, score in enumerate(found["scores"]) if score >= lowest]
-    for row in reversed(shown):  # the surest on top
-        left, top, right, bottom = np.rint(found["boxes"][row] * (made.size * 2)).tolist()
-        colour, text = (
-            COLOURS[found["classes"][row] % len(COLOURS)],
-            f"{names[found['classes'][row]]} {found['scores'][row]:.2f}",
-        )
+    names = sorted({each["label"] for each in boxes})
+    shown = [each for each in boxes if (each["confidence"] >= lowest if each["sure"] is None else each["sure"])]
+    for each in reversed(shown):  # the surest on top
+        left, top, right, bottom = (round(place) for place in each["box"])
+        colour, text = COLOURS[names.index(each["label"]) % len(COLOURS)], f"{each['label']} {each['confidence']:.2f}"
         draw.rectangle((left, top, right, bottom), outline=colour, width=line)
         wide, high = draw.textbbox((0, 0), text, font)[2:]
         x, y = max(0, min(left, made.width - wide - 4)), max(0, top - high - 4)
         draw.rectangle((x, y, x + wide + 4, y + high + 4), fill=colour)
         draw.text((x + 2, y + 2), text, "white", font)
     return made
+
+
+def drawing(folder: str) -> Callable[[str, np.ndarray, list[dict[str, Any]]], None]:
+    """Draws boxes on pictures (name, pixels uint8 [h, w, 1 or 3], boxes) into new files of a folder, PICTURE-boxes.png.
+
+    Nothing that is there is written over: a second one is PICTURE-boxes-2.png.
+    """
+    from PIL import Image
+
+    def draw(name: str, picture: np.ndarray, boxes: list[dict[str, Any]]) -> None:
+        content = io.BytesIO()
+        drawn(Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture), boxes).save(content, "PNG")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = Path(folder, f"{Path(name).stem}-boxes{f'-{number}' if number > 1 else ''}.png")
+            with suppress(FileExistsError), path.open("xb") as file:
+                file.write(content.getvalue())
+                return
+
+    return draw

@@ -18,6 +18,7 @@ from eyas.deploy.shipment import Quantization, Shipment
 from eyas.deploy.target import Artifact, export
 from eyas.errors import UserError
 from eyas.nn.build import Network
+from eyas.nn.detector import Detector
 from eyas.nn.equalize import equalized, joints
 from eyas.nn.fold import folded
 from eyas.nn.rounding import costs, layers
@@ -137,9 +138,9 @@ def share(text: str) -> float:
 
 def lost(parity: Parity) -> float:
     """Accuracy that a file loses, as a share of the images; without labels, the share of other answers."""
-    if parity.accuracy_reference is None or parity.accuracy_artifact is None:
+    if parity.reference is None or parity.artifact is None:
         return 1 - parity.agreement
-    return parity.accuracy_reference - parity.accuracy_artifact
+    return parity.reference - parity.artifact
 
 
 def climb(
@@ -147,7 +148,7 @@ def climb(
     folder: Path,
     target: str,
     judge: Judge,
-    tune: Tune,
+    tune: Tune | None,
     contract: Contract,
     largest: float | None = None,
 ) -> Climbed:
@@ -161,7 +162,7 @@ def climb(
         folder: where the artifact goes.
         target: an int8 format of `TARGETS`.
         judge: compares a file with the float network, on validation images.
-        tune: trains the network on under rounding.
+        tune: trains the network on under rounding; None where nothing can teach it.
         contract: what the file must keep.
         largest: bytes that the file may have: layers are kept in floating point only as far as it allows.
     """
@@ -185,7 +186,7 @@ def climb(
     return _finished(folder, best, steps, taken)
 
 
-def _ways(shipment: Shipment, tune: Tune) -> Generator[_Way, _Tried | None, None]:
+def _ways(shipment: Shipment, tune: Tune | None) -> Generator[_Way, _Tried | None, None]:
     """The rungs one after another; each is sent the best file so far."""
     best = yield _Way("plain", shipment)
     assert best is not None
@@ -209,6 +210,9 @@ def _ways(shipment: Shipment, tune: Tune) -> Generator[_Way, _Tried | None, None
         if best is previous:  # more of them did not help
             break
     assert best is not None and best.way.shipment is not None
+    if tune is None:
+        yield _Way("tuned", why="the answers of a network of its task cannot be taught by another one's")
+        return
     network = tune(best.way.shipment, best.way.quantization.floats)
     yield _Way("tuned", replace(best.way.shipment, network=network), best.way.quantization)
 
@@ -224,6 +228,8 @@ def _no_equalization(network: nn.Module, shipment: Shipment) -> str:
     """Why channels cannot be scaled across the layers of a network; empty where they can."""
     if not isinstance(network, Network):
         return "it is no network of Eyas, of which the layers are known"
+    if isinstance(network, Detector):
+        return "it is a detector, whose heads read maps between the layers"
     if shipment.calibration is None or not joints(network):
         return "it has no tensor whose channels could be scaled: f(s x) = s f(x) holds for ReLU, not for SiLU or hard swish"
     return ""

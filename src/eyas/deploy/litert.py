@@ -30,6 +30,7 @@ from eyas.deploy.ranges import Spans, spans
 from eyas.deploy.shipment import CropResize, Images, Quantization, Shipment
 from eyas.deploy.silence import silent
 from eyas.errors import UserError, first_line
+from eyas.nn.answers import Kind, answered
 from eyas.nn.build import Network
 from eyas.nn.fold import folded
 from eyas.progress import work
@@ -111,20 +112,22 @@ class Convertible(nn.Module):
         resize: frames to the network's images; None where the file takes those.
         normalize: uint8 to what the network was trained on.
         network: what was trained, folded.
+        kind: what it was trained for.
     """
 
-    def __init__(self, network: Network, resize: CropResize | None) -> None:
+    def __init__(self, network: Network, resize: CropResize | None, kind: Kind) -> None:
         super().__init__()
         self.resize = resize
         self.normalize = _Normalize(network)
         self.network = folded(network)
+        self.kind: Kind = kind
 
     def forward(self, images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n k"]:
-        """Images uint8 [n, *side, 3] to probabilities float32 [n, k]."""
+        """Images uint8 [n, *side, 3] to answers float32 [n, k]."""
         if self.resize is not None:
             images = self.resize(images)
         # Changed to channels first behind the arithmetic, where the converter takes the change out again.
-        return self.network.classify(self.normalize(images).permute(0, 3, 1, 2)).softmax(-1)
+        return answered(self.network.classify(self.normalize(images).permute(0, 3, 1, 2)), self.kind)
 
 
 class _Normalize(nn.Module):
@@ -143,7 +146,7 @@ def convertible(shipment: Shipment) -> nn.Module:
     """What the converter is given: a copy of the network, uint8 [n, *side, 3] to probabilities."""
     shipped = shipment.module()
     network = shipped.network
-    return Convertible(network, shipped.resize).eval() if isinstance(network, Network) else shipped
+    return Convertible(network, shipped.resize, shipped.kind).eval() if isinstance(network, Network) else shipped
 
 
 def activations(source: Path, images: Images) -> Iterator[dict[str, np.ndarray]]:

@@ -98,33 +98,36 @@ def exported(shipment: Shipment) -> "ModelProto":
 
 
 def halved(model: "ModelProto") -> "ModelProto":
-    """The float32 `model` in float16 (in place), but for what comes before the first weights, and the softmax.
+    """The float32 `model` in float16 (in place), but for what comes before the first weights and behind the last.
 
-    Of pixels from 0 to 255 the scaling would lose a bit and more, and of a sum of exponentials as much.
+    Of pixels from 0 to 255 the scaling would lose a bit and more, and a softmax's sum of exponentials as much.
     """
     with toolkit():
         from onnx import TensorProto, helper
     weighted = set(taking(model, ("network.",)))
-    nodes, halves = list(model.graph.node), dict[str, str]()
-    first = next(place for place, node in enumerate(nodes) if node.name in weighted and node.op_type in ("Conv", "Gemm"))
+    nodes, converted = list(model.graph.node), dict[tuple[str, int], str]()
+    places = [place for place, node in enumerate(nodes) if node.name in weighted and node.op_type in ("Conv", "Gemm")]
     constants = {name: value for name, value in tensors(model).items() if value.dtype == np.float32}
-    before = {output for node in nodes[:first] for output in node.output}
-    del model.graph.node[first:]
+    floating = {each.name for each in model.graph.value_info if each.type.tensor_type.elem_type == TensorProto.FLOAT}
+    kinds = {output: TensorProto.FLOAT for node in nodes[: places[0]] for output in node.output if output in floating}
+    del model.graph.node[places[0] :]
     del model.graph.value_info[:]  # which say float32 of all
-    for node in nodes[first:]:
-        kind = TensorProto.FLOAT if node.op_type == "Softmax" else TensorProto.FLOAT16
-        for place, name in enumerate(node.input):
-            if kind == TensorProto.FLOAT16 and name in constants and name not in halves:
-                halves[name] = f"{name}_float16"
+    for place, node in enumerate(nodes[places[0] :], places[0]):
+        kind = TensorProto.FLOAT if place > places[-1] else TensorProto.FLOAT16
+        for slot, name in enumerate(node.input):
+            made = f"{name}_{TensorProto.DataType.Name(kind).lower()}"
+            if kind == TensorProto.FLOAT16 and name in constants and (name, kind) not in converted:
                 half = constants[name].clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-                add_tensor(model, halves[name], np.asarray(half))
-            elif (kind == TensorProto.FLOAT or name in before) and name not in halves:
-                halves[name] = f"{name}_{TensorProto.DataType.Name(kind).lower()}"
-                model.graph.node.append(helper.make_node("Cast", [name], [halves[name]], f"cast_{name}", to=kind))
-            node.input[place] = halves.get(name, name)
+                add_tensor(model, made, np.asarray(half))
+                converted[name, kind] = made
+            elif kinds.get(name, kind) != kind and (name, kind) not in converted:
+                model.graph.node.append(helper.make_node("Cast", [name], [made], f"cast_{made}", to=kind))
+                converted[name, kind] = made
+            node.input[slot] = converted.get((name, kind), name)
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.FLOAT16
+                attribute.i = kind
+        kinds |= {output: kind for output in node.output if output in floating}
         model.graph.node.append(node)
     drop_unused(model)
     return model

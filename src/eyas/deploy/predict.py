@@ -1,5 +1,8 @@
 """Answers of the model beside this page: `python predict.py [--top K] IMAGE... | FOLDER | -` prints a line of JSON for each.
 
+A classifier tells classes, a model of attributes the probability of each, one that embeds a vector of length 1, and a
+detector boxes as left, top, right and bottom in pixels; `--draw FOLDER` draws those.
+
 It needs numpy, Pillow (10.1 or later) and the runtime of the model, Python 3.9 or later, and nothing of Eyas: copy the
 folder to the device. What cannot be read has an "error" in its line, and then the exit code is 2.
 """
@@ -18,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import islice
 from pathlib import Path
 from typing import Any, Union
@@ -28,6 +32,8 @@ from PIL import ExifTags, Image
 Source = Union[str, Path, bytes, io.BufferedIOBase]  # noqa: UP007 - at run time, before Python 3.10
 Ask = Callable[[np.ndarray], np.ndarray]
 Look = Callable[[str], np.ndarray]
+Tell = Callable[[np.ndarray, "tuple[int, int]"], "dict[str, Any]"]
+Draw = Callable[[str, np.ndarray, "list[dict[str, Any]]"], None]
 
 MEGAPIXELS = 100  # a larger picture is refused from its header, before memory is taken
 SCANS = 500  # a small JPEG can ask for thousands of passes over a large picture
@@ -38,11 +44,12 @@ SUFFIXES = (
     *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".avif", ".qoi"),
 )
 NEEDED = {  # of artifact.json, and what JSON may hold there
-    **dict.fromkeys(("target", "precision", "status", "arch", "file"), (str,)),
+    **dict.fromkeys(("target", "precision", "status", "arch", "task", "file"), (str,)),
     **dict.fromkeys(("resolution", "bytes"), (int,)),
     "classes": (list,),
     "files": (dict,),
     "frame": (list, type(None)),
+    "boxes": (dict, type(None)),
     "crop": (int, float),
     "threshold": (int, float, type(None)),
 }
@@ -268,6 +275,8 @@ def _sound(facts: Any) -> bool:
         and all(type(size) is int and size > 0 for size in sizes)
         and len(sizes) in (1, 3)
         and 0 < facts["crop"] <= 1
+        and facts["task"] in BLANK
+        and (facts["task"] == "detect") == (facts["boxes"] is not None)
     )
 
 
@@ -278,7 +287,7 @@ def family(target: str) -> str | None:
 
 
 def open_model(folder: str | Path, threads: int = 0) -> Ask:
-    """The model in the folder behind its runtime: uint8 [n, h, w, 3] to probabilities float32 [n, k]. 0 threads: its choice.
+    """The model in the folder behind its runtime: uint8 [n, h, w, 3] to answers float32 [n, k]. 0 threads: its choice.
 
     Unusable, now or when it is asked: a file is missing or was changed, or the model does not answer as artifact.json says.
     """
@@ -301,6 +310,12 @@ def open_model(folder: str | Path, threads: int = 0) -> Ask:
     except Exception as error:  # runtimes raise anything at all
         raise Unusable(f"{package} cannot open {path} ({_short(error)})") from None
     shape = (*(facts["frame"] or [facts["resolution"]] * 2), 3)
+    width = len(facts["classes"])
+    if facts["boxes"] is not None:
+        try:
+            width = (4 + 1 + width) * len(_beside().default_boxes(facts["boxes"]))
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise Unusable(f"the boxes in {folder / 'artifact.json'} are damaged; export again") from None
 
     def ask(images: np.ndarray) -> np.ndarray:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
@@ -309,8 +324,8 @@ def open_model(folder: str | Path, threads: int = 0) -> Ask:
             given = np.asarray(run(images), np.float32)
         except Exception as error:
             raise Unusable(f"{path} does not take the images that artifact.json tells of ({_short(error)})") from None
-        if given.shape != (len(images), len(facts["classes"])):
-            raise Unusable(f"{path} answers {list(given.shape)} where artifact.json names {len(facts['classes'])} classes")
+        if given.shape != (len(images), width):
+            raise Unusable(f"{path} answers {list(given.shape)} where artifact.json tells of {width} numbers for each image")
         return given
 
     return ask
@@ -408,32 +423,93 @@ def _is_folder(path: Path) -> bool:
 
 
 def answers(
-    images: Iterable[tuple[str, str | None]], look: Look, ask: Ask, facts: dict[str, Any], top: int = 1, batch: int = 1
+    images: Iterable[tuple[str, str | None]],
+    look: Look,
+    ask: Ask,
+    facts: dict[str, Any],
+    tell: Tell,
+    batch: int = 1,
+    draw: Draw | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """An answer to each of `files(...)`, in their order, as soon as `batch` are there, with the `top` likeliest classes."""
+    """An answer to each of `files(...)`, in their order, as soon as `batch` are there.
+
+    `look` decodes a picture, `tell` puts the model's numbers into words (`teller`), and `draw` is given the pictures' boxes.
+    """
     names = iter(images)
     while some := list(islice(names, batch)):
-        looked = [(name, _looked(name, reason, look)) for name, reason in some]
-        seen = [found for _, found in looked if not isinstance(found, str)]
+        looked = [(name, *_looked(name, reason, look, facts, draw is not None)) for name, reason in some]
+        seen = [each for _, each, *_ in looked if not isinstance(each, str)]
         given = iter(ask(np.stack(seen)) if seen else ())
-        for name, found in looked:
-            line = {"image": name, "label": None, "confidence": None, "sure": None, "top": [], "error": None}
-            if isinstance(found, str):
-                yield {**line, "error": found}
+        for name, each, size, picture in looked:
+            if isinstance(each, str):
+                yield {"image": name, **BLANK[facts["task"]], "error": each}
                 continue
-            row = next(given).astype(float)
-            best = [
-                {"label": facts["classes"][k], "confidence": round(row[k], 6)} for k in np.argsort(-row, kind="stable")[:top]
-            ]
-            sure = None if facts["threshold"] is None else bool(row.max() >= facts["threshold"])
-            yield {**line, **best[0], "sure": sure, "top": best}
+            told = tell(next(given), size)
+            if draw:
+                draw(name, picture, told["boxes"])
+            yield {"image": name, **told, "error": None}
 
 
-def _looked(name: str, reason: str | None, look: Look) -> np.ndarray | str:
+def check(facts: dict[str, Any], top: int, draw: object) -> None:
+    """Whether a model has what was asked of it; Unusable says what it has not."""
+    if top != 1 and facts["task"] != "classify":
+        raise Unusable(f"--top is the number of classes that are told, and the model is for {facts['task']}; leave it out")
+    if draw is not None and facts["task"] != "detect":
+        raise Unusable(f"--draw draws boxes, and the model is for {facts['task']}; leave it out")
+
+
+def _looked(name: str, reason: str | None, look: Look, facts: dict[str, Any], keep: bool) -> tuple[Any, tuple[int, int], Any]:
+    """What the model sees of a picture, or why nothing; its width and height; and the picture where it is to be kept."""
     try:
-        return reason or look(name)
+        if reason:
+            raise Unreadable(reason)
+        picture = look(name)
     except Unreadable as error:
-        return str(error)
+        return str(error), (0, 0), None
+    return shown(picture, facts), (picture.shape[1], picture.shape[0]), picture if keep else None
+
+
+BLANK: dict[str, dict[str, Any]] = {  # what is told of a picture that cannot be read, by what the model was trained for
+    "classify": {"label": None, "confidence": None, "sure": None, "top": []},
+    "attributes": {"attributes": {}},
+    "embed": {"vector": []},
+    "detect": {"boxes": []},
+}
+
+
+def teller(facts: dict[str, Any], top: int = 1) -> Tell:
+    """What the numbers of an answer mean, for a picture of a width and height; `top` classes are told."""
+    names, threshold = facts["classes"], facts["threshold"]
+
+    def classify(row: np.ndarray, _: tuple[int, int]) -> dict[str, Any]:
+        order = np.argsort(-row, kind="stable")[:top]
+        best = [{"label": names[k], "confidence": round(float(row[k]), 6)} for k in order]
+        return {**best[0], "sure": None if threshold is None else bool(row.max() >= threshold), "top": best}
+
+    def attributes(row: np.ndarray, _: tuple[int, int]) -> dict[str, Any]:
+        return {"attributes": {name: round(float(value), 6) for name, value in zip(names, row)}}  # noqa: B905 (Python 3.10's)
+
+    def embed(row: np.ndarray, _: tuple[int, int]) -> dict[str, Any]:
+        return {"vector": [round(float(value), 6) for value in row]}
+
+    def detect(row: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
+        boxes = _beside()
+        return {"boxes": boxes.listed(boxes.decode(row, facts["boxes"]), names, threshold, size)}
+
+    return {"classify": classify, "attributes": attributes, "embed": embed, "detect": detect}[facts["task"]]
+
+
+@lru_cache(1)
+def _beside() -> Any:
+    """boxes.py, which goes beside this page with a detector."""
+    spec = spec_from_file_location("boxes", Path(__file__).with_name("boxes.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except FileNotFoundError:
+        raise Unusable(f"{spec.origin} is missing, which makes boxes of the model's answers; copy the whole folder") from None
+    return module
 
 
 def main() -> int:
@@ -443,6 +519,7 @@ def main() -> int:
     parser.add_argument("--top", type=int, default=1, metavar="K", help="the likeliest classes that are told")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the processor; 0 lets the runtime choose")
     parser.add_argument("--batch", type=int, default=1, metavar="B", help="images that are answered at once")
+    parser.add_argument("--draw", metavar="FOLDER", help="where pictures with their boxes go, of a detector")
     asked, folder, failed = parser.parse_args(), Path(__file__).resolve().parent, 0
     if min(asked.top, asked.threads + 1, asked.batch) < 1:
         parser.error("--top and --batch must be 1 or above, and --threads 0 or above")
@@ -452,9 +529,11 @@ def main() -> int:
             sys.stderr.write("predict.py: this model was rejected when it was checked, and answers all the same\n")
         if asked.threads and family(facts["target"]) in CHOOSES:
             sys.stderr.write("predict.py: the runtime of this model chooses its threads by itself; --threads changes nothing\n")
+        check(facts, asked.top, asked.draw)
         ask = open_model(folder, asked.threads)
         found = files(asked.images)
-        for line in answers(found, lambda name: pixels(name, facts), ask, facts, asked.top, asked.batch):
+        draw = _beside().drawing(asked.draw) if asked.draw else None
+        for line in answers(found, decode, ask, facts, teller(facts, asked.top), asked.batch, draw):
             failed += line["error"] is not None
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
@@ -466,6 +545,9 @@ def main() -> int:
     except BrokenPipeError:  # whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # pictures cannot be drawn
+        sys.stderr.write(f"predict.py: cannot write {error.filename}: {error.strerror}\n")
+        return 2
     if failed:
         sys.stderr.write(f"predict.py: could not read {failed} of the images; their lines say why\n")
     return 2 if failed else 0

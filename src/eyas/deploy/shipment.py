@@ -3,7 +3,7 @@
 import copy
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from eyas.errors import UserError
+from eyas.nn.answers import Kind, answered
+from eyas.nn.detector import Detector
+from eyas.nn.ssd import Ssd, layout
 
 CALIBRATION = 256  # images that int8 ranges are chosen on, at most
 
@@ -22,15 +25,16 @@ class Shipment:
     """A trained network, with all that a file made of it needs to know.
 
     Attributes:
-        network: uint8 [n, resolution, resolution, 3] to logits [n, k]; it scales and normalises by itself.
+        network: uint8 [n, resolution, resolution, 3] to raw outputs, as logits; it scales and normalises by itself.
         arch: the architecture's name, for the record.
-        classes: in the order of the logits.
+        classes: names of the outputs in their order; of a detector, of what it finds.
         resolution: side in pixels of the square images that the network sees.
         crop: share of a picture's sides that the centred box keeps which is resized to that; 1 is the whole picture.
         frame: height and width of the pictures that the file takes and crops and resizes by itself; None leaves that to
             the caller, and the file takes [n, resolution, resolution, 3].
         threshold: confidence from which on an answer is to be relied on, chosen on validation images; None where none is.
         calibration: training images uint8 [n, resolution, resolution, 3]; int8 files need about 256.
+        kind: what it was trained for, which says what stands behind the raw outputs in the file (`eyas.nn.answers`).
 
     Raises:
         UserError: the frame has no pixels, or the calibration images are of another size.
@@ -44,6 +48,7 @@ class Shipment:
     frame: tuple[int, int] | None = None
     threshold: float | None = None
     calibration: np.ndarray | None = None
+    kind: Kind = "classify"
 
     def __post_init__(self) -> None:
         side = [self.resolution, self.resolution, 3]
@@ -57,22 +62,35 @@ class Shipment:
         """Height and width of the pictures that the file takes."""
         return self.frame or (self.resolution, self.resolution)
 
+    @property
+    def boxes(self) -> dict[str, Any] | None:
+        """What makes boxes of a detector's answer (`eyas.deploy.boxes`); None of any other network."""
+        return layout(self.network) if isinstance(self.network, Ssd) else None
+
     def module(self) -> "Shipped":
-        """What is exported: uint8 [n, *side, 3] to probabilities float32 [n, k].
+        """What is exported: uint8 [n, *side, 3] to answers float32 [n, k], such as probabilities.
 
         It is a copy on the processor, in float32 and for evaluation; the network itself is not touched.
 
         Raises:
-            UserError: the network does not answer as many classes as are named.
+            UserError: the network does not answer as many classes as are named, or is no graph of fixed shapes.
         """
+        if isinstance(self.network, Detector) and not isinstance(self.network, Ssd):
+            raise UserError(
+                "Faster R-CNN cannot be exported: which regions it looks at again depends on the image, so it is no graph of "
+                "fixed shapes; train ssd or ssdlite for a device"
+            )
         network = copy.deepcopy(self.network).to("cpu", torch.float32).eval()
         resize = CropResize(self.frame, self.resolution, self.crop) if self.frame else None
-        shipped = Shipped(network, resize).eval()
+        shipped = Shipped(network, resize, self.kind).eval()
         with torch.no_grad():
             answers = shipped(torch.zeros(1, *self.side, 3, dtype=torch.uint8)).shape[1]
-        if answers != len(self.classes):
+        wanted = len(self.classes)
+        if isinstance(network, Ssd):
+            wanted = len(network.anchors) * (4 + 1 + wanted)
+        if answers != wanted:
             raise UserError(
-                f"the network answers {answers} classes and {len(self.classes)} are named; name one for each answer"
+                f"the network gives {answers} numbers, and {len(self.classes)} names need {wanted}; name one for each answer"
             )
         return shipped
 
@@ -81,6 +99,7 @@ class Shipment:
         height, width = self.side
         told = {
             "arch": self.arch,
+            "task": self.kind,
             "classes": json.dumps(list(self.classes)),
             "resolution": str(self.resolution),
             "crop": str(self.crop),
@@ -90,6 +109,8 @@ class Shipment:
             told["frame"] = f"{height}x{width}"
         if self.threshold is not None:
             told["threshold"] = str(self.threshold)
+        if self.boxes:
+            told["boxes"] = json.dumps(self.boxes)
         return told
 
     def calibrating(self) -> Images:
@@ -154,23 +175,25 @@ class CropResize(nn.Module):
 
 
 class Shipped(nn.Module):
-    """The network as users of a file meet it: crop and resize where there is a frame, and probabilities instead of logits.
+    """The network as users of a file meet it: crop and resize where there is a frame, and answers instead of raw outputs.
 
     Attributes:
         resize: frames to the network's images; None where the file takes those.
-        network: uint8 images to logits.
+        network: uint8 images to raw outputs.
+        kind: what it was trained for.
     """
 
-    def __init__(self, network: nn.Module, resize: CropResize | None) -> None:
+    def __init__(self, network: nn.Module, resize: CropResize | None, kind: Kind) -> None:
         super().__init__()
         self.resize = resize
         self.network = network
+        self.kind: Kind = kind
 
     def forward(self, images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n k"]:
-        """Images uint8 [n, *side, 3] to probabilities float32 [n, k]."""
+        """Images uint8 [n, *side, 3] to answers float32 [n, k]."""
         if self.resize is not None:
             images = self.resize(images)
-        return self.network(images).float().softmax(-1)
+        return answered(self.network(images), self.kind)
 
 
 def shares(side: int, resolution: int, crop: float) -> Float32[np.ndarray, "resolution side"]:

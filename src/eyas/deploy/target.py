@@ -24,10 +24,12 @@ from eyas.deploy.quantize import OnnxInt8
 from eyas.deploy.shipment import Quantization, Shipment
 from eyas.deploy.timm import Timm
 from eyas.errors import UserError, first_line
+from eyas.nn.answers import Kind
 from eyas.run import write_atomic, write_json
 
 FACTS = "artifact.json"
 PAGE = "predict.py"
+BOXES = "boxes.py"  # beside it, of a detector
 
 Status = Literal["unchecked", "accepted", "rejected"]
 
@@ -48,8 +50,8 @@ class Target(Protocol):
     def build(self, shipment: Shipment, quantization: Quantization) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The files by name, `file` among them, and what they were made with.
 
-        All files together are the model: it takes uint8 [n, *shipment.side, 3] and gives probabilities. What stays in
-        floating point ignores `quantization`.
+        All files together are the model: it takes uint8 [n, *shipment.side, 3] and gives answers (`eyas.nn.answers`), as
+        probabilities. What stays in floating point ignores `quantization`.
         """
         ...
 
@@ -91,12 +93,14 @@ class Artifact:
         target: its name in `TARGETS`.
         precision: of the arithmetic.
         arch: the architecture's name.
-        classes: in the order of the probabilities.
+        task: what it was trained for.
+        classes: names of the answer's numbers in their order; of a detector, of what it finds.
         resolution: side in pixels of the square images that the network sees.
         crop: share of a picture's sides that the centred box keeps which is resized to that; 1 is the whole picture.
         frame: height and width of the pictures that it takes, to crop and resize them by itself; None where it takes
             [n, resolution, resolution, 3].
         threshold: confidence from which on an answer is to be relied on; None where none was chosen.
+        boxes: what makes boxes of a detector's answer (`eyas.deploy.boxes`); None of any other.
         file: name of the main file, which the runtime opens.
         files: sha256 checksum of each of the model's files, by name.
         bytes: size of all of them together.
@@ -110,11 +114,13 @@ class Artifact:
     target: str
     precision: Precision
     arch: str
+    task: Kind
     classes: tuple[str, ...]
     resolution: int
     crop: float
     frame: tuple[int, int] | None
     threshold: float | None
+    boxes: dict[str, Any] | None
     file: str
     files: dict[str, str]
     bytes: int
@@ -161,7 +167,7 @@ class Artifact:
         return artifact
 
     def predictor(self, threads: int = 0) -> Predictor:
-        """Images uint8 [n, *side, 3] -> probabilities float32 [n, k], by the real runtime.
+        """Images uint8 [n, *side, 3] -> answers float32 [n, k], by the real runtime.
 
         Args:
             threads: 0 lets the runtime choose.
@@ -213,11 +219,13 @@ def export(shipment: Shipment, folder: str | Path, target: str, quantization: Qu
         target=target,
         precision=format_.precision,
         arch=shipment.arch,
+        task=shipment.kind,
         classes=shipment.classes,
         resolution=shipment.resolution,
         crop=shipment.crop,
         frame=shipment.frame,
         threshold=shipment.threshold,
+        boxes=shipment.boxes,
         file=format_.file,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         bytes=sum(map(len, files.values())),
@@ -230,8 +238,9 @@ def export(shipment: Shipment, folder: str | Path, target: str, quantization: Qu
         (artifact.folder / FACTS).unlink(missing_ok=True)
         for name, content in files.items():
             write_atomic(artifact.folder / name, content)
-        if page.family(target):  # it is no part of the model and of its size
-            write_atomic(artifact.folder / PAGE, resources.files("eyas.deploy").joinpath(PAGE).read_bytes())
+        if page.family(target):  # these are no part of the model and of its size
+            for name in (PAGE, BOXES) if artifact.boxes else (PAGE,):
+                write_atomic(artifact.folder / name, resources.files("eyas.deploy").joinpath(name).read_bytes())
         artifact.save()
     except OSError as error:
         raise UserError(f"cannot write an artifact to {folder}: {error.strerror}; give a directory you may write") from None

@@ -39,11 +39,14 @@ class Timm:
         """The tensors by timm's names, and timm's configuration with the preprocessing that Eyas trains and tests with.
 
         Raises:
-            UserError: timm is not installed, has no such network, or is to crop and resize frames by itself.
+            UserError: timm is not installed, has no such network, or the network was trained for another task or is to crop and
+                resize frames by itself.
         """
         network = shipment.network
         if not isinstance(network, Network):
             raise UserError(f"{shipment.arch} is no network of Eyas; only those can be written in timm's layout")
+        if shipment.kind != "classify":
+            raise UserError(f"timm has networks that classify, and this one is for {shipment.kind}; take another format")
         if shipment.frame:
             raise UserError("timm crops and resizes before the network, so its files take no frame; leave --frame out for timm")
         name, options = named(network.arch)

@@ -11,7 +11,7 @@ from eyas.nn.build import Network, drawn
 from eyas.nn.detector import Detector, Form
 from eyas.nn.faster_rcnn import FasterRcnn
 from eyas.nn.published import Weights, load
-from eyas.nn.ssd import RawSsd, Ssd
+from eyas.nn.ssd import Ssd
 from eyas.nn.weights import described_in, tensors_of
 
 SPREAD = 0.03  # of fresh weights on the blocks, normally distributed (Huang et al. 2016; torchvision's SSDLite has the same)
@@ -83,20 +83,6 @@ def load_detector(path: Path) -> tuple[Detector, tuple[str, ...]]:
             f"{path} is damaged: its tensors are not those of {form} on {arch} with {len(classes)} classes"
         ) from None
     return detector.eval(), classes
-
-
-def raw_module(detector: Detector) -> RawSsd:
-    """What is exported of a detector.
-
-    Raises:
-        UserError: it is a Faster R-CNN.
-    """
-    if not isinstance(detector, Ssd):
-        raise UserError(
-            "Faster R-CNN cannot be exported: which regions it looks at again depends on the image, so it is no graph of fixed "
-            "shapes; train ssd or ssdlite for a device"
-        )
-    return RawSsd(detector.eval())
 
 
 def _form(names: set[str]) -> Form | None:

@@ -7,6 +7,7 @@ layers make, each half the side; 1x1 predictors, and three boxes a place on the 
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,7 +17,6 @@ from torch.nn import functional
 from eyas.arch.layer import Layer
 from eyas.arch.spec import Arch, round_channels
 from eyas.nn.blocks import ConvNorm
-from eyas.nn.build import Images
 from eyas.nn.detector import COORDINATES, Detector, Form, Found, Truth, coarsest, suppressed
 from eyas.nn.foreign import torchvision_detection
 
@@ -89,28 +89,14 @@ class Ssd(Detector):
         return self.classify(x)
 
 
-class RawSsd(nn.Module):
-    """What is exported of an SSD: images as they are stored to one row of numbers an image, which numpy decodes.
+def layout(detector: Ssd) -> dict[str, Any]:
+    """What `eyas.deploy.boxes.decode` has to know of a detector besides its answer, as JSON.
 
-    The row is [boxes, 4 + 1 + classes] laid flat: offsets from the default boxes, then the probabilities of background and
-    classes. `facts` is what a decoder has to know besides.
+    For each map its side, and width and height of the boxes around each place; and what offsets were multiplied with.
     """
-
-    def __init__(self, detector: Ssd) -> None:
-        super().__init__()
-        self.detector = detector
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """As JSON: for each map its side and the width and height of the boxes around each place; then the constants."""
-        shapes = box_shapes(len(self.detector.sides))
-        maps = [{"side": side, "shapes": each} for side, each in zip(self.detector.sides, shapes, strict=True)]
-        return {"maps": maps, "coordinates": COORDINATES}
-
-    def forward(self, images: Images) -> Float[Tensor, "n k"]:
-        """Images uint8 [n, side, side, 3] to raw rows."""
-        raw = self.detector(images)
-        return torch.cat([raw[..., :4], raw[..., 4:].softmax(2)], 2).flatten(1)
+    shapes = box_shapes(len(detector.sides))
+    maps = [{"side": side, "shapes": list(map(list, each))} for side, each in zip(detector.sides, shapes, strict=True)]
+    return {"maps": maps, "coordinates": list(COORDINATES)}
 
 
 def box_shapes(maps: int) -> list[list[tuple[float, float]]]:

@@ -4,7 +4,7 @@ import json
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from eyas.arch.parse import described, from_description
 from eyas.arch.spec import Arch
 from eyas.errors import UserError, first_line
+from eyas.nn.answers import Kind
 from eyas.nn.build import Network, build
 from eyas.run import write_atomic
-
-Kind = Literal["classify", "attributes", "embed", "detect"]
-"""What a network answers: behind its head stand a softmax, a sigmoid, a division by the length, or a decoder of boxes."""
 
 FACTS = "eyas"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from eyas.data.attributes import attribute_names, attribute_targets, by_attributes, say_constant
 from eyas.data.batches import Examples, in_order
@@ -22,10 +22,9 @@ from eyas.run import Done, Run
 from eyas.studies.learning import MODEL, Exam
 from eyas.studies.prepare import Data, positions
 from eyas.tasks.attributes import Attributes
-from eyas.tasks.scores import average_precision
+from eyas.tasks.scores import precision_draws
 
 RESAMPLES = 1000
-CHUNK = 50  # resamples at a time
 
 Rows = Float[np.ndarray, "n k"]
 
@@ -129,16 +128,15 @@ def tell(given: Rows, targets: Rows, names: tuple[str, ...], seed: int = 0) -> T
         raise UserError(
             f"all {len(names)} attributes are the same for all of the {len(targets)} images; there is nothing to rank"
         )
-    drawn = np.concatenate([np.ones((1, len(given))), _resampled(len(given), seed)])  # the images as they are come first
     used = [place for place, name in enumerate(names) if name not in constant]
     known, there = ~np.isnan(targets), targets >= 0.5
-    found = np.stack([_precisions(given[:, k], there[:, k], known[:, k], drawn) for k in used])
+    found = precision_draws(given, targets, RESAMPLES, seed)[:, used].T
     each = {
         names[k]: _precision(values, int(known[:, k].sum()), int((there & known)[:, k].sum()))
         for k, values in zip(used, found, strict=True)
     }
     ranked = np.isfinite(found)
-    means = np.full(len(drawn), np.nan)  # of a resample with nothing to rank
+    means = np.full(1 + RESAMPLES, np.nan)  # of a resample with nothing to rank
     np.divide(np.where(ranked, found, 0).sum(0), ranked.sum(0), out=means, where=ranked.any(0))
     return Told(_precision(means, len(given), len(used)), each, constant)
 
@@ -152,20 +150,6 @@ def measured_attributes(run: Run, name: str, trained: Done, told: Attributed) ->
         return asdict(tell(probabilities_of(network, examples), examples.targets, told.names))
 
     return run.joint_stage(name, make, model=trained.digest, data=told.data.digest, columns=told.columns)
-
-
-def _resampled(images: int, seed: int) -> Float[np.ndarray, "r n"]:
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), RESAMPLES).astype(np.float32)
-
-
-def _precisions(
-    given: Float[np.ndarray, " n"],
-    there: Bool[np.ndarray, " n"],
-    known: Bool[np.ndarray, " n"],
-    drawn: Float[np.ndarray, "r n"],
-) -> Float[np.ndarray, " r"]:
-    parts = range(0, len(drawn), CHUNK)
-    return np.concatenate([average_precision(given[known], there[known], drawn[at : at + CHUNK, known]) for at in parts])
 
 
 def _precision(values: Float[np.ndarray, " r"], images: int, there: int) -> Precision:

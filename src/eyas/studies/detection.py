@@ -1,12 +1,12 @@
 """The boxes of a run's images, and how well a detector finds them, with intervals; and what it finds in other images."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from eyas.data.attributes import by_attributes
 from eyas.data.batches import Examples, in_order
@@ -14,6 +14,8 @@ from eyas.data.boxes import Rows, classes_of, pack, read_boxes, unpack
 from eyas.data.manifest import Manifest, Split
 from eyas.data.readers import read_labels
 from eyas.data.store import Store
+from eyas.deploy.boxes import listed
+from eyas.deploy.parity import Predictor
 from eyas.errors import UserError
 from eyas.learn.device import choose
 from eyas.learn.evaluate import answers
@@ -25,7 +27,7 @@ from eyas.run import Done, Run
 from eyas.studies.learning import MODEL, Exam
 from eyas.studies.prepare import Data, positions
 from eyas.tasks.box_scores import Interval, box_interval, box_precision
-from eyas.tasks.detect import Detect
+from eyas.tasks.detect import Detect, Seen
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,28 @@ def found_in(detector: Detector, examples: Examples) -> list[Rows]:
     return [unpack(row) for row in given.numpy()]
 
 
-def found_in_picture(detector: Detector, pixels: UInt8[np.ndarray, "r r 3"]) -> dict[str, np.ndarray]:
-    """What is found in one picture at the detector's resolution, in the form of `eyas.deploy.boxes.decode`."""
-    detector.eval()
-    device = next(detector.parameters()).device
-    with torch.inference_mode():
-        found = detector.decode(detector(torch.from_numpy(pixels[None]).to(device)))[0]
-    return {name: getattr(found, name).cpu().numpy() for name in ("boxes", "classes", "scores")}
+def asking(detector: Detector) -> Predictor:
+    """A detector as a predictor: pictures at its resolution to rows of boxes, decoded already, since any form can do that."""
+    task = Detect(tuple(str(number) for number in range(detector.classes)))
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        detector.eval()
+        with torch.inference_mode():
+            raw = detector(torch.from_numpy(images).to(next(detector.parameters()).device))
+            return task.decode(Seen(detector, raw)).numpy()
+
+    return predict
+
+
+def listing(names: tuple[str, ...]) -> Callable[[np.ndarray, tuple[int, int]], dict[str, Any]]:
+    """What tells the rows of `asking` as predict.py tells a file's answers."""
+
+    def tell(row: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
+        rows = unpack(row)
+        found = {"boxes": rows[:, :4], "classes": rows[:, 4].astype(np.int64), "scores": rows[:, 5]}
+        return {"boxes": listed(found, names, None, size)}
+
+    return tell
 
 
 def judge(found: list[Rows], examples: Examples, classes: tuple[str, ...], seed: int = 0) -> Detected:

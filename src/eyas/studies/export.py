@@ -10,7 +10,7 @@ from eyas.data.decode import MEGAPIXELS
 from eyas.deploy.target import TARGETS
 from eyas.errors import ContractError, UserError
 from eyas.run import Run, read_json
-from eyas.studies.model import check_kind, find_model
+from eyas.studies.model import find_model
 from eyas.studies.prepare import load
 from eyas.studies.ship import MAX_DROP, ship
 
@@ -40,7 +40,8 @@ def export(
         int8: the 8-bit variant of each format.
         budget: what the files must keep, for example "size<=2MB,latency<=10ms"; the run's own when left out.
         threads: processor threads that latency is measured with; those of the run when left out.
-        max_drop: accuracy on the validation images that an int8 file may lose, in points; the run's when left out, or 0.5pt.
+        max_drop: accuracy on the validation images (of other tasks than classification, mean average precision) that an
+            int8 file may lose, in points; the run's when left out, or 0.5pt.
         frame: HEIGHTxWIDTH of the pictures that the files take, to crop and resize them by themselves, for example 480x640;
             the files take pictures at the network's resolution when left out. Such files go beside the others: onnx-480x640.
 
@@ -54,7 +55,6 @@ def export(
     targets = targets_of(to or ["onnx"], int8)
     size = frame_of(frame)
     model = find_model(folder)
-    check_kind(model, "classify")
     place = model.parent.name
     recipe = read_json(folder / "recipe.json")
     asked = budget or recipe.get("budget")
@@ -63,7 +63,8 @@ def export(
         ready = load(folder, opened.done("data").digest)
         used = recipe.get("threads", 1) if threads is None else threads
         loses = max_drop or recipe.get("max_drop", MAX_DROP)
-        made = ship(opened, opened.done(place), ready, limits, used, targets, loses, size)
+        columns = tuple(recipe.get("columns", ()))
+        made = ship(opened, opened.done(place), ready, limits, used, targets, loses, size, columns)
     broken = [f"{name}: {', '.join(done.result['reasons'])}" for name, done in made.items() if done.result["reasons"]]
     if broken:
         raise ContractError(f"exported to {folder / 'artifacts'}, but not fit to ship: {'; '.join(broken)}")

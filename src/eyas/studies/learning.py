@@ -25,10 +25,11 @@ from eyas.learn.state import State
 from eyas.learn.train import Step, train
 from eyas.learn.way import Way, choose_way
 from eyas.learn.way import read as read_way
+from eyas.nn.answers import Kind
 from eyas.nn.build import Network, build
 from eyas.nn.published import Weights, find, load
 from eyas.nn.sync_norm import synchronise
-from eyas.nn.weights import Kind, save_network
+from eyas.nn.weights import save_network
 from eyas.progress import Pace, record, work
 from eyas.recipe import Training
 from eyas.run import plain, read_json, write_atomic, write_json

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from eyas.errors import UserError
+from eyas.nn.answers import Kind
 from eyas.nn.build import Network
-from eyas.nn.weights import Kind, kind_of, load_network
+from eyas.nn.weights import kind_of, load_network
 from eyas.run import INPUTS, MARK
 from eyas.studies.learning import MODEL
 

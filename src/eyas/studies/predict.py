@@ -3,13 +3,14 @@
 Nothing here waits for torch unless a trained network is to answer: a file needs its runtime alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eyas.deploy import boxes
 from eyas.deploy import predict as page
 from eyas.errors import UserError
 from eyas.progress import say
@@ -47,8 +48,62 @@ class Answer:
     error: str | None = None
 
 
-def predict(model: str | Path, images: list[str], top: int = 1, threads: int = 0, batch: int = 1) -> Iterator[Answer]:
-    """Answer each picture with its class, as soon as it is looked at.
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The probability of each attribute of one picture; for one that cannot be read only the reason."""
+
+    image: str
+    attributes: dict[str, float]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """The vector of one picture, of length 1; for one that cannot be read only the reason."""
+
+    image: str
+    vector: tuple[float, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What a detector finds at a place.
+
+    Attributes:
+        label: what it is.
+        confidence: its score, to six digits.
+        sure: whether that reaches the model's threshold; None where it has none.
+        box: left, top, right and bottom in pixels of the picture.
+    """
+
+    label: str
+    confidence: float
+    sure: bool | None
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """What a detector finds in one picture, the surest first; for one that cannot be read only the reason."""
+
+    image: str
+    boxes: tuple[Box, ...]
+    error: str | None = None
+
+
+Told = Answer | Attributes | Vector | Boxes
+
+
+def predict(
+    model: str | Path,
+    images: list[str],
+    top: int = 1,
+    threads: int = 0,
+    batch: int = 1,
+    draw: str | Path | None = None,
+) -> Iterator[Told]:
+    """Answer each picture as soon as it is looked at: with its class, its attributes, its vector, or boxes.
 
     A picture that cannot be read stops nothing: its answer is the reason (and the command's exit code is 2).
 
@@ -59,19 +114,26 @@ def predict(model: str | Path, images: list[str], top: int = 1, threads: int = 0
         top: how many of the likeliest classes are told.
         threads: of the processor; 0 lets the runtime choose.
         batch: images that are answered at once.
+        draw: of a detector, a folder for copies of the pictures with the boxes that it is sure of, PICTURE-boxes.png.
 
     Raises:
-        UserError: there is no model, it cannot be used, or a number is out of range.
+        UserError: there is no model, it cannot be used, it has nothing to draw, or a number is out of range.
     """
     for name, value, least in (("top", top, 1), ("threads", threads, 0), ("batch", batch, 1)):
         if value < least:
             raise UserError(f"--{name} is {value}; it must be {least} or above")
     artifact = _artifact(Path(model))
     try:
-        facts, ask = _trained(model, threads) if artifact is None else _exported(artifact, threads)
+        if artifact is None:
+            facts, ask, tell = _trained(model, threads, top)
+        else:
+            facts, ask = _exported(artifact, threads)
+            tell = page.teller(facts, top)
+        page.check(facts, top, draw)
     except page.Unusable as error:
         raise UserError(str(error)) from None
-    return _answers(page.answers(page.files(images), lambda name: _pixels(name, facts), ask, facts, top, batch))
+    paint = boxes.drawing(str(draw)) if draw is not None else None
+    return _answers(page.answers(page.files(images), _picture, ask, facts, tell, batch, paint), facts["task"])
 
 
 def _artifact(model: Path) -> Path | None:
@@ -101,37 +163,69 @@ def _exported(folder: Path, threads: int) -> tuple[dict[str, Any], page.Ask]:
     return facts, Artifact.load(folder).predictor(threads)
 
 
-def _trained(model: str | Path, threads: int) -> tuple[dict[str, Any], page.Ask]:
+def _trained(model: str | Path, threads: int, top: int) -> tuple[dict[str, Any], page.Ask, page.Tell]:
     import torch  # seconds, which an artifact's answers do without
 
     from eyas.deploy.parity import reference_of
     from eyas.learn.device import choose
-    from eyas.studies.model import open_model
+    from eyas.nn.detectors import load_detector
+    from eyas.nn.weights import kind_of, load_network
+    from eyas.studies.detection import asking, listing
+    from eyas.studies.model import find_model
 
     if threads:
         torch.set_num_threads(threads)
-    network, classes = open_model(model)
-    arch = network.arch
-    facts = {"classes": classes, "resolution": arch.resolution, "crop": arch.preprocessing.view}
-    return {**facts, "frame": None, "threshold": None}, reference_of(network.to(choose().name))
+    path = find_model(model)
+    kind, device = kind_of(path), choose().name
+    if kind == "detect":
+        detector, names = load_detector(path)
+        return _facts(kind, names, detector.arch), asking(detector.to(device)), listing(names)
+    network, names = load_network(path)
+    facts = _facts(kind, names, network.arch)
+    return facts, reference_of(network.to(device), kind), page.teller(facts, top)
 
 
-def _pixels(name: str, facts: dict[str, Any]) -> np.ndarray:
+def _facts(kind: str, names: tuple[str, ...], arch: Any) -> dict[str, Any]:
+    """What `artifact.json` would say of a trained network."""
+    seen = {"resolution": arch.resolution, "crop": arch.preprocessing.view, "frame": None}
+    return {"task": kind, "classes": names, "threshold": None, "boxes": None, **seen}
+
+
+def _picture(name: str) -> np.ndarray:
     if "://" not in name:
-        return page.pixels(name, facts)
+        return page.decode(name)
     from eyas.data.sources import Refusal, opened  # pyarrow and more, which files of this machine do without
 
     try:
         with opened(name) as file:
-            return page.pixels(file, facts)
+            return page.decode(file)
     except Refusal as refusal:
         raise page.Unreadable(str(refusal)) from None
 
 
-def _answers(lines: Iterable[dict[str, Any]]) -> Iterator[Answer]:
+def _answers(lines: Iterable[dict[str, Any]], task: str) -> Iterator[Told]:
     try:
         for line in lines:
-            guesses = tuple(Guess(**guess) for guess in line.pop("top") or ())
-            yield Answer(**line, top=guesses)
+            yield TOLD[task](line)
     except page.Unusable as error:
         raise UserError(str(error)) from None
+    except OSError as error:  # of what is drawn: pictures that cannot be read are told of
+        raise UserError(f"cannot write {error.filename}: {error.strerror}; give --draw another folder") from None
+
+
+def _answer(line: dict[str, Any]) -> Answer:
+    guesses = tuple(Guess(**guess) for guess in line.pop("top"))
+    return Answer(**line, top=guesses)
+
+
+def _boxes(line: dict[str, Any]) -> Boxes:
+    found = tuple(Box(each["label"], each["confidence"], each["sure"], tuple(each["box"])) for each in line["boxes"])
+    return Boxes(line["image"], found, line["error"])
+
+
+TOLD: dict[str, Callable[[dict[str, Any]], Told]] = {
+    "classify": _answer,
+    "attributes": lambda line: Attributes(**line),
+    "embed": lambda line: Vector(line["image"], tuple(line["vector"]), line["error"]),
+    "detect": _boxes,
+}

@@ -6,16 +6,19 @@ from typing import Any
 from eyas import __version__
 from eyas.arch.cost import cost
 from eyas.arch.parse import parse
-from eyas.deploy.measure import machine
-from eyas.report.items import Item, Number, Numbers, Section, Table, Text, Tone, Verdict
+from eyas.report.items import Item, Number, Numbers, Section, Verdict
 from eyas.report.page import Report
-from eyas.run import read_json, write_atomic
+from eyas.run import write_atomic
 from eyas.studies import report_choices, report_data, report_int8, report_labels, report_pile, report_results
-from eyas.studies.card import card
-from eyas.studies.evidence import Checked, Evidence, amount, checked, gather, percent, threads
+from eyas.studies.card import about_classes, card
+from eyas.studies.evidence import Evidence, gather, percent
+from eyas.studies.evidence_tasks import TaskRun, gather_task
+from eyas.studies.finished import checked, recipe_of
 from eyas.studies.networks import name_of
 from eyas.studies.proof import Accuracy
 from eyas.studies.report_plan import plan_section
+from eyas.studies.report_shared import file_numbers, files, network_numbers, nothing_ships, title, versions
+from eyas.studies.report_tasks import task_card, task_report
 
 
 def write_report(run: Path) -> Path:
@@ -27,10 +30,11 @@ def write_report(run: Path) -> Path:
     Raises:
         UserError: it is not one, or not finished.
     """
-    found = gather(run)
-    page = Report(title(found), subtitle(found), sections(found), lead(found), facts(found)).save(run)
-    write_atomic(run / "MODEL_CARD.md", card(found).encode())
-    return page
+    classes = recipe_of(run).get("task", "classify") == "classify"
+    page, told = _classes(gather(run)) if classes else _task(gather_task(run))
+    written = page.save(run)
+    write_atomic(run / "MODEL_CARD.md", told.encode())
+    return written
 
 
 def write_audit_report(run: Path) -> Path:
@@ -44,11 +48,6 @@ def write_audit_report(run: Path) -> Path:
     return Report(title(found), text, sections, (), facts).save(run)
 
 
-def title(found: Checked) -> str:
-    """The run's name."""
-    return f"Eyas {found.recipe['study']}: {found.run.resolve().name}"
-
-
 def subtitle(found: Evidence) -> str:
     """What was made of what, in one line."""
     budget = found.recipe.get("budget")
@@ -59,7 +58,7 @@ def subtitle(found: Evidence) -> str:
 
 def lead(found: Evidence) -> tuple[Item, ...]:
     """The verdict and the headline figures."""
-    return (*_nothing_ships(found), Verdict(sentence(found), found.tone), Numbers(headline(found)))
+    return (*nothing_ships(found), Verdict(sentence(found), found.tone), Numbers(headline(found)))
 
 
 def sentence(found: Evidence) -> str:
@@ -78,7 +77,7 @@ def headline(found: Evidence) -> tuple[Number, ...]:
             what, percent(score.value), f"95 % interval {100 * score.low:.1f} to {percent(score.high)}, {score.images:,} images"
         )
     ]
-    numbers += _file_numbers(found) if found.shown else _network_numbers(found)
+    numbers += file_numbers(found) if found.shown else _network_numbers(found)
     numbers.append(Number("Labels used", f"{found.labels:,}", f"{found.accuracy.images:,} more for the test alone"))
     if found.pile is not None:
         numbers.append(Number("Pile", f"{len(found.pile):,}", _pile_note(found)))
@@ -89,7 +88,7 @@ def sections(found: Evidence) -> tuple[Section, ...]:
     """The evidence, results first."""
     return (
         report_results.accuracies(found),
-        *((report_results.files(found),) if found.artifacts else ()),
+        *((files(found),) if found.artifacts else ()),
         *report_int8.ladders(found),
         *((report_results.gains(found),) if found.rounds or found.second else ()),
         *(report_pile.piles(found) if found.pile is not None else ()),
@@ -100,18 +99,6 @@ def sections(found: Evidence) -> tuple[Section, ...]:
         report_choices.asked(found),
         versions(found),
     )
-
-
-def versions(found: Evidence) -> Section:
-    """Machine and versions."""
-    place = found.run / "artifacts" / (found.shown or "") / "latency.json"
-    measured = read_json(place)["machine"] if found.shown else machine()
-    rows = [
-        ("eyas, which wrote this report", __version__),
-        *((name.replace("_gb", " (GB)"), None if value is None else str(value)) for name, value in measured.items()),
-    ]
-    whose = "The exported files were measured on this machine." if found.shown else "This report was written on this machine."
-    return Section("Machine and versions", (Text(whose), Table("Machine and versions", ("", "value"), tuple(rows))))
 
 
 def facts(found: Evidence) -> dict[str, Any]:
@@ -136,49 +123,18 @@ def facts(found: Evidence) -> dict[str, Any]:
     }
 
 
-def _nothing_ships(found: Evidence) -> tuple[Item, ...]:
-    if found.ships or not found.artifacts:
-        return ()
-    reasons = "; ".join(f"{target}: {', '.join(file['reasons'])}" for target, file in found.artifacts.items())
-    return (Verdict(f"Nothing ships: no exported file keeps what was promised ({reasons}).", "bad"),)
+def _classes(found: Evidence) -> tuple[Report, str]:
+    page = Report(title(found), subtitle(found), sections(found), lead(found), facts(found))
+    return page, card(found, about_classes(found))
 
 
-def _file_numbers(found: Evidence) -> list[Number]:
-    assert found.shown is not None
-    file, budget = found.artifacts[found.shown], found.budgets[found.shown]
-    latency = file["latency"]
-    return [
-        Number(
-            "Model file",
-            amount("size", file["bytes"]),
-            _limit("size", budget.size, found.shown),
-            _kept(file["bytes"], budget.size),
-        ),
-        Number(
-            "Latency of one image",
-            amount("latency", latency["median_ms"]),
-            _limit("latency", budget.latency, f"median, {threads(latency['threads'])}, {latency['processor']}"),
-            _kept(latency["median_ms"], budget.latency),
-        ),
-    ]
+def _task(found: TaskRun) -> tuple[Report, str]:
+    return task_report(found), task_card(found)
 
 
 def _network_numbers(found: Evidence) -> list[Number]:
     spent = cost(parse(found.arch), len(found.data.classes))
-    return [
-        Number("Parameters", amount("params", spent.params), found.arch),
-        Number("MAdds of one image", amount("madds", spent.madds), "a multiply-add is two FLOPs"),
-    ]
-
-
-def _limit(what: str, limit: float | None, note: str) -> str:
-    return note if limit is None else f"limit {amount(what, limit)}; {note}"
-
-
-def _kept(value: float, limit: float | None) -> Tone:
-    if limit is None:
-        return "neutral"
-    return "good" if value <= limit else "bad"
+    return network_numbers(found.arch, spent.params, spent.madds)
 
 
 def _pile_note(found: Evidence) -> str:

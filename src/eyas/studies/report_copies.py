@@ -8,7 +8,7 @@ from PIL import Image
 from eyas.data.decode import Pixels
 from eyas.data.store import Store
 from eyas.report.items import Gallery, Item, Text
-from eyas.studies.evidence import Checked
+from eyas.studies.finished import Checked
 
 PAIRS = 6  # shown of each kind; the others are in data/audit.json
 ODD = 8  # shown of each kind, the oddest first
@@ -44,7 +44,7 @@ def near_copies(found: Checked) -> list[Item]:
         shown = [(_pair(store, store, row), _caption(row, labels)) for row in near[kind]["examples"][:PAIRS]]
         if shown:
             items.append(Gallery(f"{title} ({near[kind]['pairs']:,})", tuple(shown), note))
-    if pile and pile["near"] and found.data.pile_store is not None and found.recipe["study"] != "train":
+    if pile and pile["near"] and found.data.pile_store is not None and found.uses_pile:
         rows = pile["near"][:PAIRS]
         count = pile["near_validation"] + pile["near_test"]
         shown = [(_pair(found.data.pile_store, store, row), f"{row['id']} | {row['split']}: {row['near']}") for row in rows]

@@ -1,10 +1,14 @@
 """The report's pictures and counts: the data as it was found."""
 
+from typing import TypeVar
+
 import numpy as np
 
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
-from eyas.studies.evidence import Checked
+from eyas.studies.finished import Checked
 from eyas.studies.report_copies import near_copies, odd
+
+T = TypeVar("T")
 
 SAMPLES = 32  # pictures of the training split
 LISTED = 20  # rows of a list of files
@@ -25,9 +29,17 @@ REASONS = {
 
 
 def data(found: Checked) -> Section:
-    """Counts, samples, and what the audit refused."""
-    items: list[Item] = [Text(_summary(found)), _samples(found), _splits(found)]
-    if found.recipe["study"] != "train" and found.data.findings["pile"]:
+    """Counts, samples, and what the audit refused, of images in classes."""
+    ratio = found.data.findings["imbalance"]
+    balance = "equally many a class" if ratio == 1 else f"the largest class {ratio:.3g} times the smallest"
+    summary = summed(found, f"in {len(found.data.classes)} classes", f"; in training {balance}")
+    return section(found, (Text(summary), _samples(found), _splits(found)))
+
+
+def section(found: Checked, counted: tuple[Item, ...]) -> Section:
+    """What is `counted` of the labels, which is of their task, and what the audit refused, which is of the pictures."""
+    items = list(counted)
+    if found.uses_pile and found.data.findings["pile"]:
         items.append(_firewall(found))
     items += [Text(_duplicates(found)), *near_copies(found), *odd(found)]
     if found.quarantine:
@@ -35,7 +47,8 @@ def data(found: Checked) -> Section:
     return Section("The data", tuple(items))
 
 
-def _summary(found: Checked) -> str:
+def summed(found: Checked, labelled: str, more: str = "") -> str:
+    """How many images there are, how they are `labelled`, how large they are, and what cannot be read."""
     audit = found.data.findings
     (low, _, high), (thin, _, wide) = audit["sizes"]["height"], audit["sizes"]["width"]
     sizes = (
@@ -43,11 +56,7 @@ def _summary(found: Checked) -> str:
     )
     some = audit["sizes"]["grey"]
     grey = ", all grey" if some == audit["images"] else f", {some:,} of them grey" if some else ""
-    ratio = audit["imbalance"]
-    balance = "equally many a class" if ratio == 1 else f"the largest class {ratio:.3g} times the smallest"
-    sentences = [
-        f"{audit['images']:,} labelled images in {len(found.data.classes)} classes, {sizes}{grey}; in training {balance}.",
-    ]
+    sentences = [f"{audit['images']:,} labelled images {labelled}, {sizes}{grey}{more}."]
     if found.pile is not None:
         put_away = "; labels of those that came from the labelled data were put away" if found.recipe["labels"] else ""
         sentences.append(f"The pile holds {len(found.pile):,} images without labels{put_away}.")
@@ -62,14 +71,15 @@ def _samples(found: Checked) -> Gallery:
     for id, label in zip(rows.column("id"), rows.column("label"), strict=True):
         places[label].append(id)
     each = next(count for count in (8, 4, 2, 1) if count * len(places) <= SAMPLES or count == 1)  # rows of a page hold 8
-    shown = [(name, id) for name, ids in list(places.items())[:SAMPLES] for id in _spread(ids, each)]
+    shown = [(name, id) for name, ids in list(places.items())[:SAMPLES] for id in spread(ids, each)]
     store = found.data.store
     note = "From the training split, at the size that they are prepared at."
     return Gallery("Labelled images", tuple((store[store.position(id)], name) for name, id in shown), note)
 
 
-def _spread(ids: list[str], count: int) -> list[str]:
-    return [ids[round(index)] for index in np.linspace(0, len(ids) - 1, min(count, len(ids)))]
+def spread(items: list[T], count: int) -> list[T]:
+    """At most `count` of them, evenly from all."""
+    return [items[round(index)] for index in np.linspace(0, len(items) - 1, min(count, len(items)))]
 
 
 def _splits(found: Checked) -> Table:

@@ -5,28 +5,31 @@ from typing import Any
 from eyas.deploy.ladder import LADDER
 from eyas.report.items import Cell, Section, Table, Text
 from eyas.run import read_json
-from eyas.studies.evidence import Evidence, amount, percent
+from eyas.studies.evidence import amount, percent
+from eyas.studies.finished import Finished
+from eyas.studies.report_shared import measure_of
 
 HOW = (
-    "An int8 file is made in the plainest way first; a further one is tried only where the file loses more of the accuracy on "
+    "An int8 file is made in the plainest way first; a further one is tried only where the file loses more of the {measure} on "
     "the validation images than it may, or breaks its contract. Each is the best one so far, changed in one respect. Of "
     "several that were tried the best was chosen on these images, so that its figures flatter a little; the test split saw "
     "only the file that was taken."
 )
 
 
-def ladders(found: Evidence) -> tuple[Section, ...]:
+def ladders(found: Finished) -> tuple[Section, ...]:
     """A section with a table for each int8 file; none where there is none."""
     places = {target: found.run / "artifacts" / target / LADDER for target in found.artifacts}
     told = {target: read_json(place) for target, place in places.items() if place.is_file()}
     if not told:
         return ()
-    tables = tuple(_table(target, facts) for target, facts in told.items())
-    return (Section("The way to int8", (Text(HOW), *tables)),)
+    measure = measure_of(found)
+    tables = tuple(_table(target, facts, measure) for target, facts in told.items())
+    return (Section("The way to int8", (Text(HOW.format(measure=measure)), *tables)),)
 
 
-def _table(target: str, facts: dict[str, Any]) -> Table:
-    columns = ("way", "size", "accuracy", "same answer", "layers in float", "outcome")
+def _table(target: str, facts: dict[str, Any], measure: str) -> Table:
+    columns = ("way", "size", measure, "same answer", "layers in float", "outcome")
     rows = tuple(_row(step, number == facts["taken"]) for number, step in enumerate(facts["steps"]))
     may = f"It may lose {100 * facts['max_drop']:g} points."
     note = may if facts["enough"] else f"{may} No way keeps to that; the best was taken."
@@ -38,6 +41,6 @@ def _row(step: dict[str, Any], taken: bool) -> tuple[Cell, ...]:
     if not step["tried"]:
         return (name, None, None, None, None, f"not tried: {step['why']}")
     parity = step["parity"]
-    accuracy = None if parity["accuracy_artifact"] is None else percent(parity["accuracy_artifact"])
+    accuracy = None if parity["artifact"] is None else percent(parity["artifact"])
     same, floats = percent(parity["agreement"]), ", ".join(step["floats"]) or "none"
     return (name, amount("size", step["bytes"]), accuracy, same, floats, f"{step['why']}{' (taken)' if taken else ''}")

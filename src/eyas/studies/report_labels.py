@@ -5,7 +5,8 @@ from typing import Any
 from eyas.data.labels import EXTRA
 from eyas.report.items import Gallery, Item, Section, Table, Text
 from eyas.run import INPUTS, MARK, Run, read_json
-from eyas.studies.evidence import Checked, Evidence, percent
+from eyas.studies.evidence import Evidence, percent
+from eyas.studies.finished import Checked
 from eyas.studies.suspects import LIST, STAGE, Suspect, read_suspects
 
 SHOWN = 32  # pictures, the most suspicious first

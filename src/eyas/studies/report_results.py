@@ -1,4 +1,4 @@
-"""The report's results: every model on the test split, the files that may ship, and how the networks learnt."""
+"""The report's results: every model on the test split, what the pile gave, and how the networks learnt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,19 +6,24 @@ from typing import Any
 import numpy as np
 
 from eyas.arch.parse import parse
-from eyas.deploy.parity import CONTRACTS
 from eyas.recipe import SelfTraining, Training, from_dict
 from eyas.report import charts
 from eyas.report.charts import Axis
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
-from eyas.studies.evidence import Evidence, amount, percent, threads
+from eyas.studies.evidence import Evidence, percent
 from eyas.studies.networks import name_of
 from eyas.studies.noisy_student import CONFIDENCE, named
 from eyas.studies.proof import Accuracy, accuracy
-from eyas.studies.report_augment import gallery
+from eyas.studies.report_augment import gallery, of_classes
+from eyas.studies.report_shared import honesty, outcome
 
 PIECES = 40  # points of a loss curve: each is the mean of the steps between
 CLASSES = 50  # rows of the table by class
+# Of the loss, by task: labels and pseudo-labels, what a teacher answers, attributes, identities, and those of detectors.
+TERMS = (
+    *("labelled", "pseudo", "distilled", "attributes", "triplet"),
+    *("classes", "places", "proposals", "proposed_places"),
+)
 
 CONTROL = (
     "The control is what the student must beat: the same network, noise, number of steps and images a step, from the labels "
@@ -42,7 +47,7 @@ def accuracies(found: Evidence) -> Section:
     dots = [(name, score["value"], score["low"], score["high"], kind) for name, _, kind, score in scores]
     what = f"{found.ships}, which ships" if found.ships else name_of(found.final)
     items = (
-        Text(f"{_honesty(found)}\n\n{chosen(found)}"),
+        Text(f"{honesty(found)}\n\n{chosen(found)}"),
         charts.intervals("Accuracy on the test split", dots, Axis("Accuracy", "%"), "Lines are 95 % intervals."),
         charts.confusion(f"Confusion on the test split: {what}", found.scored["confusion"], found.data.classes),
         Table("Accuracy on the test split", ("model", "network", "accuracy (95 % interval)"), rows, _reading(found)),
@@ -51,19 +56,12 @@ def accuracies(found: Evidence) -> Section:
     return Section("Accuracy", items)
 
 
-def files(found: Evidence) -> Section:
-    """Every exported file against the budget, and against the network that it was made from."""
-    reasons = [f"- {target}: {reason}" for target, file in found.artifacts.items() for reason in file["reasons"]]
-    refused = (Text("What was rejected, and why:\n\n" + "\n".join(reasons)),) if reasons else ()
-    return Section("What ships", (Text(_shipping(found)), _budget_table(found), _parity_table(found), *refused))
-
-
 def learning(found: Evidence) -> Section:
     """Learning curves, and how long each network was trained."""
     names = [name for name in found.logs if not (name == "fitted" and found.copied)]
     columns = ("network", "learns from", "images a step", "steps", "best step", "validation accuracy")
     items: list[Item] = [
-        *_curves({name_of(name): found.logs[name] for name in names}),
+        *curves({name_of(name): found.logs[name] for name in names}),
         Table("How the networks were trained", columns, tuple(_lesson(found, name) for name in names)),
     ]
     if found.proof:
@@ -114,14 +112,7 @@ def _augmented(found: Evidence) -> Gallery:
     first = parse(found.tested["teacher" if "teacher" in found.tested else "model"]["arch"])
     examples, flips = found.data.examples("train"), found.data.mirrors(choice.flips)
     side, seed = first.resolution, found.recipe["seed"]
-    return gallery(examples, found.data.classes, choice, flips, side, seed, view=training.test_crop)
-
-
-def outcome(found: Evidence, target: str) -> str:
-    """What became of an exported file."""
-    if found.artifacts[target]["reasons"]:
-        return "rejected"
-    return "ships" if target == found.ships else "accepted"
+    return gallery(examples, of_classes(found.data.classes), choice, flips, side, seed, view=training.test_crop)
 
 
 def chosen(found: Evidence) -> str:
@@ -149,19 +140,6 @@ def _why(found: Evidence, best: str) -> str:
     )
 
 
-def _honesty(found: Evidence) -> str:
-    text = (
-        "The test split was used once, when everything was decided: no weight, threshold or choice depends on it. Choices "
-        "were made on the validation split, so accuracies on that one flatter."
-    )
-    if not found.seen_before:
-        return text
-    return (
-        f"{text} But this run directory was used with other settings before: the test split has been seen "
-        f"{found.seen_before + 1} times in it, and whoever chose between those results chose with it."
-    )
-
-
 def _reading(found: Evidence) -> str:
     """How to read the accuracies; what they must beat."""
     images = [sum(row) for row in found.scored["confusion"]]
@@ -185,70 +163,24 @@ def _by_class(found: Evidence, what: str) -> Table:
     return Table(f"By class: {what}", ("class", "test images", "recall (95 % interval)", "precision"), tuple(rows), note)
 
 
-def _shipping(found: Evidence) -> str:
-    if found.ships is None:
-        return "Nothing ships: every exported file breaks a promise, below."
-    file = found.artifacts[found.ships]
-    return (
-        f"`artifacts/{found.ships}` ships: {file['arch']} in {file['precision']}, {amount('size', file['bytes'])}. It takes "
-        "uint8 RGB images at the network's resolution; scaling and normalisation are in the graph. Size and latency are "
-        "of the final file, measured after training, not of an estimate."
-    )
-
-
-def _budget_table(found: Evidence) -> Table:
-    budget = found.budgets[found.shown or next(iter(found.budgets))]
-    limits = {"size": budget.size, "madds": budget.madds, "params": budget.params, "latency": budget.latency}
-    kept = [None if limit is None else f"<= {amount(what, limit)}" for what, limit in limits.items()]
-    rows: list[tuple[Cell, ...]] = [("limit", *kept, None, "")]
-    for target, file in found.artifacts.items():
-        latency = file["latency"]
-        spent = {"size": file["bytes"], "madds": file["madds"], "params": file["params"], "latency": latency["median_ms"]}
-        used = [amount(what, value) for what, value in spent.items()]
-        rows.append((target, *used, amount("latency", latency["p90_ms"]), outcome(found, target)))
-    timed = next(iter(found.artifacts.values()))["latency"]
-    note = (
-        f"Latency: one image, {threads(timed['threads'])}, {timed['runtime']} on {timed['processor']}, {timed['repeats']} runs "
-        "after warm-up. 1 MB is 1,000,000 bytes; a multiply-add (MAdd) is two FLOPs."
-    )
-    columns = ("file", "size", "MAdds", "parameters", "median latency", "nine of ten within", "outcome")
-    return Table("Against the budget", columns, tuple(rows), note)
-
-
-def _parity_table(found: Evidence) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for target, file in found.artifacts.items():
-        parity, contract = file["parity"], CONTRACTS[file["precision"]]
-        gap = f"{parity['largest_gap']:.4f} (" + (f"<= {contract.max_gap:g})" if contract.max_gap < 1 else "no limit)")
-        same = f"{percent(parity['agreement'])} (>= {100 * contract.min_agreement:.0f} %)"
-        both = percent(parity["accuracy_reference"]), percent(parity["accuracy_artifact"])
-        rows.append((target, same, gap, *both))
-    images = next(iter(found.artifacts.values()))["parity"]["images"]
-    note = (
-        f"On {images:,} validation images; what was promised in brackets. A promise is broken when a figure is beyond its "
-        "limit and beyond what chance explains on so many images."
-    )
-    columns = ("file", "same answer", "largest gap of a probability", "network's accuracy", "file's accuracy")
-    return Table("Parity: the exported file against the trained network", columns, tuple(rows), note)
-
-
-def _curves(logs: dict[str, list[dict[str, Any]]]) -> list[Item]:
+def curves(logs: dict[str, list[dict[str, Any]]], measure: str = "Accuracy", figure: str = "accuracy") -> list[Item]:
+    """How the networks' `measure`, which the logs call `figure`, and their loss went on."""
     judged: dict[str, Curve] = {}
     losses: dict[str, Curve] = {}
     for name, lines in logs.items():
-        judged[name] = [(line["step"], line["validation"]["accuracy"]) for line in lines if "validation" in line]
+        judged[name] = [(line["step"], line["validation"][figure]) for line in lines if "validation" in line]
         losses[name] = _means([(line["step"], _loss(line)) for line in lines])
     step = Axis("Optimizer step")
     kept = "Of the averaged weights; the best of each network are kept, the later of equals."
     means = "Means over the steps between two points. Networks that learn from other targets have other losses."
     return [
-        charts.lines("Accuracy on the validation split", judged, step, Axis("Accuracy", "%"), kept),
+        charts.lines(f"{measure} on the validation split", judged, step, Axis(measure, "%"), kept),
         charts.lines("Training loss", losses, step, Axis("Loss"), means),
     ]
 
 
 def _loss(line: dict[str, float]) -> float:
-    return sum(line[name] for name in ("labelled", "pseudo", "distilled") if name in line)
+    return sum(line[name] for name in TERMS if name in line)
 
 
 def _means(points: list[tuple[int, float]]) -> list[tuple[float, float]]:

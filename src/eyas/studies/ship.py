@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.arch.budget import Budget
-from eyas.arch.cost import cost
+from eyas.arch.cost import Cost, cost
 from eyas.deploy.ladder import Rung, climb, share
 from eyas.deploy.measure import compare, machine, measure
 from eyas.deploy.parity import Contract, Parity, agreed, breaches
@@ -14,6 +14,7 @@ from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import DEVICE_TARGETS, TARGETS, Artifact, export
 from eyas.errors import ContractError, UserError
 from eyas.nn.build import Network
+from eyas.nn.detector import Detector, detector_cost
 from eyas.progress import work
 from eyas.run import INPUTS, MARK, Done, Run, read_json, write_json
 from eyas.studies.encoded import Encoded
@@ -24,6 +25,7 @@ from eyas.studies.tune import tuned
 
 MAX_DROP = "0.5pt"  # of accuracy, by int8 against the float network
 SLOWER = 1.05  # what ships may take so much longer than the fastest
+VERSION = 2  # of what is told of a file: those that were told otherwise are made again
 TIMING = "timing"  # the stage in which files are timed in turn
 
 
@@ -36,6 +38,7 @@ def ship(
     targets: list[str],
     max_drop: str = MAX_DROP,
     frame: tuple[int, int] | None = None,
+    columns: tuple[str, ...] = (),
 ) -> dict[str, Done]:
     """Every target as an artifact of the run, by the name of its folder, accepted or rejected with the reasons.
 
@@ -46,8 +49,9 @@ def ship(
         budget: what files for devices must keep.
         threads: that latency is measured with.
         targets: names in `TARGETS`.
-        max_drop: points of accuracy that an int8 file may lose.
+        max_drop: points of accuracy, or of the measure of another task, that an int8 file may lose.
         frame: height and width of what the files take, to crop and resize by themselves.
+        columns: of the data that are attributes, where they are no labels.
 
     Raises:
         UserError: the number of threads is none, or the accuracy that int8 may lose is not written as such.
@@ -55,13 +59,14 @@ def ship(
     sound(threads)
     allowed = share(max_drop)
     made: dict[str, Done] = {}
-    inspection = Inspection(student.folder / MODEL, Encoded(data), frame)
+    inspection = Inspection(student.folder / MODEL, Encoded(data), frame, columns)
     with work("exporting", len(targets)) as progress:
         for number, target in enumerate(targets):
             name = artifact_name(target, frame)
             made[name] = run.stage(
                 f"artifacts/{name}",
                 lambda folder, target=target: make(folder, inspection, target, budget, threads, allowed),
+                version=VERSION,
                 student=student.digest,
                 data=data.digest,
                 budget=str(budget),
@@ -99,8 +104,7 @@ def make(folder: Path, inspection: Inspection, target: str, budget: Budget, thre
     contract = agreed(TARGETS[target].precision, max_drop)
     artifact, parity, rung = _exported(folder, inspection, target, contract, budget)
     latency = measure(artifact, threads)
-    assert isinstance(shipment.network, Network)
-    spent = cost(shipment.network.arch, len(shipment.classes))
+    spent = _cost(shipment)
     reasons = breaches(parity, contract)
     if TARGETS[target].runs_on_devices:
         reasons += budget.refusals(size=artifact.bytes, latency=latency.median_ms, madds=spent.madds, params=spent.params)
@@ -110,6 +114,7 @@ def make(folder: Path, inspection: Inspection, target: str, budget: Budget, thre
     write_json(folder / "latency.json", {**asdict(latency), "machine": machine()})
     return {
         "arch": artifact.arch,
+        "task": artifact.task,
         "crop": artifact.crop,
         "frame": artifact.frame,
         "threshold": artifact.threshold,
@@ -134,13 +139,23 @@ def _exported(
     if TARGETS[target].precision != "int8":
         artifact = export(inspection.shipment, folder, target)
         return artifact, inspection.parity(artifact), None
-    data = inspection.encoded.data
+    data, task = inspection.encoded.data, inspection.judge.teachable()
 
     def tune(best: Shipment, floats: tuple[str, ...]) -> Network:
-        return tuned(best, data, floats=floats)
+        assert task is not None
+        return tuned(best, task, inspection.judge.examples("train"), data.mirrors, floats=floats)
 
-    climbed = climb(inspection.shipment, folder, target, inspection.parity, tune, contract, budget.size)
+    teaches = tune if task else None
+    climbed = climb(inspection.shipment, folder, target, inspection.parity, teaches, contract, budget.size)
     return climbed.artifact, climbed.parity, climbed.steps[climbed.taken].rung
+
+
+def _cost(shipment: Shipment) -> Cost:
+    """Of one image; of a detector with its extra layers and heads."""
+    assert isinstance(shipment.network, Network)
+    if isinstance(shipment.network, Detector):
+        return detector_cost(shipment.network)
+    return cost(shipment.network.arch, len(shipment.classes))
 
 
 def defaults(planned: str) -> list[str]:

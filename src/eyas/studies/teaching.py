@@ -8,7 +8,8 @@ from typing import Any
 from eyas.data.batches import Examples, Part
 from eyas.errors import UserError
 from eyas.learn.device import choose
-from eyas.nn.weights import Kind, kind_of, load_network
+from eyas.nn.answers import Kind
+from eyas.nn.weights import kind_of, load_network
 from eyas.recipe import Training
 from eyas.studies.learning import Exam, Lesson, Start, learn
 from eyas.studies.prepare import Data

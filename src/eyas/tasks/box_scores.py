@@ -77,14 +77,38 @@ def box_interval(
     found: Sequence[Rows], truth: Sequence[Rows], classes: int, seed: int = 0, resamples: int = 1000
 ) -> tuple[float, float]:
     """The 95 % interval of the mean average precision: images are drawn again with their answers (Efron 1979)."""
-    tables = [_table(found, truth, number) for number in range(classes)]
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for row in range(resamples):
-        weights = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth))).astype(np.float64)
-        means[row] = _mean([table.curve(weights) for table in tables])
+    drawn = box_draws(found, truth, classes, seed, resamples)[1:]
+    there = np.isfinite(drawn)
+    means = np.where(there, drawn, 0).sum(1) / np.maximum(there.sum(1), 1)  # 0 where nothing is
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def box_draws(
+    found: Sequence[Rows], truth: Sequence[Rows], classes: int, seed: int = 0, resamples: int = 1000
+) -> Float64[np.ndarray, "r k"]:
+    """Average precision of each class: of the images as they are, then of each resample of them; nan where there is none."""
+    tables = [_table(found, truth, number) for number in range(classes)]
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((1 + resamples, classes))
+    for row in range(1 + resamples):
+        weights = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth))) if row else np.ones(len(truth))
+        drawn[row] = [table.curve(weights.astype(np.float64)).mean() for table in tables]
+    return drawn
+
+
+def best_score(found: Sequence[Rows], truth: Sequence[Rows], classes: int) -> float | None:
+    """The score from which on answers are best believed: of the largest F1 at an overlap of 0.5; None where none is right."""
+    tables = [_table(found, truth, number) for number in range(classes)]
+    things = sum(table.things.sum() for table in tables)
+    counted = [(table.scores[~table.ignored[0]], table.right[0, ~table.ignored[0]]) for table in tables]
+    scores, right = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(right[order])
+    if not len(order) or not hits[-1]:
+        return None
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + things)
+    return float(scores[order][int(f1.argmax())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +117,14 @@ class _Table:
 
     Attributes:
         image: number of the image.
+        scores: of the answers.
         right: whether it found a thing that no surer answer had, at each threshold.
         ignored: whether it does not count, as it shows a crowd.
         things: in each image, without crowds.
     """
 
     image: np.ndarray
+    scores: np.ndarray
     right: Bool[np.ndarray, "t _"]
     ignored: Bool[np.ndarray, "t _"]
     things: Float64[np.ndarray, " n"]
@@ -136,7 +162,7 @@ def _table(found: Sequence[Rows], truth: Sequence[Rows], number: int) -> _Table:
         things.append(float((of[:, 5] == 0).sum()))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     right, ignored = np.concatenate(rights, 1)[:, order], np.concatenate(ignores, 1)[:, order]
-    return _Table(np.concatenate(images)[order], right, ignored, np.array(things))
+    return _Table(np.concatenate(images)[order], np.concatenate(scores)[order], right, ignored, np.array(things))
 
 
 def _matched(answers: Rows, things: Rows) -> tuple[Bool[np.ndarray, "t _"], Bool[np.ndarray, "t _"]]:
@@ -147,10 +173,10 @@ def _matched(answers: Rows, things: Rows) -> tuple[Bool[np.ndarray, "t _"], Bool
     """
     right = np.zeros((len(THRESHOLDS), len(answers)), bool)
     ignored = np.zeros_like(right)
-    overlaps, crowd = _overlaps(answers, things), things[:, 5] == 1
+    shared, crowd = overlaps(answers, things), things[:, 5] == 1
     for row, threshold in enumerate(THRESHOLDS):
         free = ~crowd
-        for number, overlap in enumerate(overlaps):
+        for number, overlap in enumerate(shared):
             fits = overlap >= min(threshold, 1 - 1e-10)
             if (fits & free).any():
                 free[_last_largest(np.where(fits & free, overlap, -1.0))] = False
@@ -164,19 +190,13 @@ def _last_largest(values: Float64[np.ndarray, " m"]) -> int:
     return len(values) - 1 - int(values[::-1].argmax())
 
 
-def _overlaps(answers: Rows, things: Rows) -> Float64[np.ndarray, "m n"]:
+def overlaps(answers: Rows, things: Rows) -> Float64[np.ndarray, "m n"]:
     """Intersection over union; with a crowd, over the answer's own area."""
     one, other = answers[:, None, :4].astype(np.float64), things[None, :, :4].astype(np.float64)
     common = (np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])).clip(0).prod(2)
     own, of = (one[..., 2:] - one[..., :2]).prod(2), (other[..., 2:] - other[..., :2]).prod(2)
     union = np.where(things[:, 5] == 1, own, own + of - common)
     return common / np.maximum(union, np.finfo(np.float64).tiny)
-
-
-def _mean(curves: Sequence[Float64[np.ndarray, " t"]]) -> float:
-    """Over the classes that are there; 0 where none is."""
-    there = [curve.mean() for curve in curves if not np.isnan(curve[0])]
-    return float(np.mean(there)) if there else 0.0
 
 
 def _dataset(truth: Sequence[Rows], classes: int) -> dict[str, Any]:

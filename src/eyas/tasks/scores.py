@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
+CHUNK = 50  # resamples at a time
+
 Scores = Float[np.ndarray, " n"]
 Truth = Bool[np.ndarray, " n"]
 Weights = Float[np.ndarray, "r n"]
@@ -53,6 +55,27 @@ def accepted(
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(last >= 0, true[rows, last], 0.0) / true[:, -1]
     return shares, np.where(last >= 0, scores[order][ends][last].astype(np.float64), np.inf)
+
+
+def precision_draws(
+    given: Float[np.ndarray, "n k"], targets: Float[np.ndarray, "n k"], resamples: int, seed: int = 0
+) -> Float64[np.ndarray, "r k"]:
+    """Average precision of each attribute: of the images as they are, then of each resample of them (Efron 1979).
+
+    Targets are 1, 0 or a share, of which a half and more counts as there; nan is unknown. Where an attribute is the same for
+    all images, or all of a resample, there is nan.
+    """
+    images = len(given)
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
+    weights = np.concatenate([np.ones((1, images)), drawn]).astype(np.float32)
+    known, there = ~np.isnan(targets), targets >= 0.5
+    found = np.full((len(weights), given.shape[1]), np.nan)
+    for k in range(given.shape[1]):
+        of = known[:, k]
+        if len(np.unique(there[of, k])) == 2:
+            parts = [weights[at : at + CHUNK, of] for at in range(0, len(weights), CHUNK)]
+            found[:, k] = np.concatenate([average_precision(given[of, k], there[of, k], part) for part in parts])
+    return found
 
 
 def _thresholds(scores: Scores) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " t"]]:
