@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from eyas.cli import main
 from eyas.deploy import predict as page
@@ -16,40 +15,27 @@ from eyas.studies.detection import Boxed, found_in, read_boxed
 from eyas.studies.predict import Attributes, Boxes, Vector, predict
 from eyas.studies.prepare import load
 from tests.boxed import write_boxed
+from tests.studies.test_train_attributes import write as write_table
+from tests.studies.test_train_embed import write as write_people
 
 BRIEF = ["--weights", "none", "--training.epochs", "0.1", "--training.min_steps", "60", "--cache-dir", "none"]
 BRIEF += ["--training.rate", "0.01", "--training.augment.operations", "0"]
 SMALL = [*BRIEF, "--arch", "mobilenet_v1x0.25@32/8"]
 
 
-def noise(rng: np.random.Generator, red: bool) -> Image.Image:
-    pixels = rng.integers(0, 120, (32, 32, 3), np.uint8)
-    pixels[..., 0] += np.uint8(100 * red)
-    return Image.fromarray(pixels)
-
-
 @pytest.fixture(scope="module")
 def attributes(tmp_path_factory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("attributes"), np.random.default_rng(0)
-    lines = ["image_id,red,round"]
-    for number in range(48):
-        noise(rng, number % 2 == 1).save(folder / f"{number}.png")
-        lines.append(f"{number}.png,{number % 2},{number // 2 % 2}")
-    (folder / "table.csv").write_text("\n".join(lines) + "\n")
-    assert main(["train", str(folder / "table.csv"), "--out", str(folder / "run"), *SMALL]) == 0
+    folder = tmp_path_factory.mktemp("attributes")
+    assert main(["train", str(write_table(folder / "pictures", 48, 0)), "--out", str(folder / "run"), *SMALL]) == 0
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(1)
-    for person in range(16):
-        (folder / "faces" / f"p{person:02d}").mkdir(parents=True)
-        for number in range(5):
-            pixels = rng.integers(0, 60, (32, 32, 3)) + np.array([16 * (person % 4), 16 * (person // 4), 8 * person])
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / "faces" / f"p{person:02d}" / f"{number}.png")
+    folder = tmp_path_factory.mktemp("people")
     options = ["--task", "embed", "--embedding.width", "8", "--training.batch", "8"]
-    assert main(["train", str(folder / "faces"), "--out", str(folder / "run"), *options, *SMALL]) == 0
+    people = write_people(folder / "faces", 16, 5, 0)
+    assert main(["train", str(people), "--out", str(folder / "run"), *options, *SMALL]) == 0
     return folder / "run"
 
 
@@ -118,17 +104,17 @@ def test_detectors_cannot_be_equalized_or_taught_and_the_ladder_says_so(boxes):
 
 def test_attributes_are_told_each_with_its_probability(attributes):
     assert exported(attributes, "--to", "onnx") == 0
-    picture = str(attributes.parent / "1.png")
+    picture = str(attributes.parent / "pictures" / "0-1.png")
     (of_file,) = predict(attributes / "artifacts" / "onnx", [picture])
     (of_network,) = predict(attributes, [picture])
     assert isinstance(of_file, Attributes)
-    assert {*of_file.attributes} == {"red", "round"}
+    assert {*of_file.attributes} == {"red", "bright"}
     assert of_file.attributes == pytest.approx(of_network.attributes, abs=1e-4)
 
 
 def test_vectors_have_length_one(vectors, capsys):
     assert exported(vectors, "--to", "onnx") == 0
-    picture = str(vectors.parent / "faces" / "p03" / "2.png")
+    picture = str(vectors.parent / "faces" / "p0_03" / "p0_03_0002.jpg")
     (of_file,) = predict(vectors / "artifacts" / "onnx", [picture])
     (of_network,) = predict(vectors, [picture])
     assert isinstance(of_file, Vector)
@@ -164,7 +150,7 @@ def test_boxes_are_in_pixels_and_are_drawn(boxes, tmp_path, capsys):
 
 @pytest.mark.parametrize(("words", "sentence"), [(["--top", "2"], "--top is the number of"), (["--draw", "d"], "--draw draws")])
 def test_what_a_model_has_not_is_refused(attributes, words, sentence, capsys):
-    assert main(["predict", str(attributes), str(attributes.parent / "1.png"), *words]) == 2
+    assert main(["predict", str(attributes), str(attributes.parent / "pictures" / "0-1.png"), *words]) == 2
     assert sentence in capsys.readouterr().err
 
 

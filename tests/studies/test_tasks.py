@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from eyas.arch.parse import parse
 from eyas.cli import main
@@ -13,37 +11,21 @@ from eyas.nn.detectors import build_detector
 from eyas.nn.weights import save_network
 from eyas.studies.train import train
 from tests.boxed import write_boxed
+from tests.studies.test_train_attributes import write as write_table
+from tests.studies.test_train_embed import write as write_people
 
 BRIEF = ["--weights", "none", "--training.epochs", "0.1", "--training.min_steps", "2", "--cache-dir", "none"]
 CLASSIFIER = [*BRIEF, "--arch", "mobilenet_v1x0.25@32/8"]
 
 
-def noise(rng: np.random.Generator, red: bool) -> Image.Image:
-    pixels = rng.integers(0, 120, (32, 32, 3), np.uint8)
-    pixels[..., 0] += np.uint8(100 * red)
-    return Image.fromarray(pixels)
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> Path:
-    """Pictures that are red or not, and round or not as far as anyone says."""
-    folder, rng = tmp_path_factory.mktemp("attributes"), np.random.default_rng(0)
-    lines = ["image_id,red,round"]
-    for number in range(40):
-        noise(rng, number % 2 == 1).save(folder / f"{number}.png")
-        lines.append(f"{number}.png,{number % 2},{number // 2 % 2}")
-    (folder / "table.csv").write_text("\n".join(lines) + "\n")
-    return folder / "table.csv"
+    return write_table(tmp_path_factory.mktemp("attributes") / "pictures", 40, 0)
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(1)
-    for person in range(12):
-        (folder / f"p{person:02d}").mkdir()
-        for number in range(6):
-            noise(rng, person % 2 == 1).save(folder / f"p{person:02d}" / f"{number}.png")
-    return folder
+    return write_people(tmp_path_factory.mktemp("people") / "faces", 12, 6, 1)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +45,7 @@ def test_a_table_of_attributes_is_trained_and_evaluated(told, table, capsys):
     assert (recipe["task"], recipe["arch"]) == ("attributes", "mobilenet_v1x0.25@32/8")
     assert main(["evaluate", str(told), str(table), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {*found["told"]["each"]} == {"red", "round"}
+    assert {*found["told"]["each"]} == {"red", "bright"}
     assert found["seen"] == 32  # all but the test images: the run trained on them, or chose with them
     assert main(["evaluate", str(told), str(table)]) == 0
     assert "mean average precision" in capsys.readouterr().out
@@ -76,7 +58,7 @@ def test_embeddings_are_trained_kept_and_searched(people, tmp_path, capsys):
     assert "area under the ROC curve" in capsys.readouterr().out
     assert main(["embed", str(run), str(people), "--out", str(vectors)]) == 0
     assert "72 images have a vector of 8 numbers" in capsys.readouterr().out
-    asked = str(people / "p03" / "2.png")
+    asked = str(people / "p1_03" / "p1_03_0002.jpg")
     assert main(["neighbors", asked, str(vectors), "--top", "72", "--json"]) == 0
     cosines = {line["source"]: line["cosine"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert len(cosines) == 72

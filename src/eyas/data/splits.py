@@ -22,7 +22,7 @@ def fix_splits(manifest: Manifest, splits: Splits, seed: int) -> Manifest:
 
 def draw_test(manifest: Manifest, splits: Splits, seed: int) -> Manifest:
     """Draw `splits.test` of all rows from those not held out yet, unless the data has a test split."""
-    manifest = _follow_groups(manifest)
+    manifest = follow_groups(manifest)
     fixed = set(manifest.column("split"))
     if "test" in fixed:
         return manifest
@@ -32,7 +32,7 @@ def draw_test(manifest: Manifest, splits: Splits, seed: int) -> Manifest:
 
 def draw_validation(manifest: Manifest, splits: Splits, seed: int) -> Manifest:
     """Draw `splits.validation` of the rows outside the test split, unless the data has a validation split."""
-    manifest = _follow_groups(manifest)
+    manifest = follow_groups(manifest)
     fixed = Counter(manifest.column("split"))
     if fixed["validation"]:
         return manifest
@@ -131,7 +131,7 @@ def _ordered(units: dict[str, _Unit], purpose: str, seed: int) -> list[_Unit]:
     return [units[name] for name in shuffled(units, purpose, seed)]
 
 
-def _follow_groups(manifest: Manifest) -> Manifest:
+def follow_groups(manifest: Manifest) -> Manifest:
     """Rows without a split join the split that the data gave to another row of their group."""
     fixed: dict[str, str] = {}
     groups, column = manifest.column("group"), manifest.column("split")

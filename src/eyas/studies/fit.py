@@ -8,6 +8,7 @@ from typing import Literal
 from eyas.arch.budget import Budget
 from eyas.arch.cost import cost
 from eyas.arch.parse import like, parse
+from eyas.data.readers import read_classes
 from eyas.deploy.ladder import share
 from eyas.errors import UserError
 from eyas.recipe import SelfTraining, Splits, Training
@@ -101,7 +102,7 @@ def fit(
         cache_dir: where prepared images are kept between runs; auto is the user's cache folder, none keeps none.
 
     Raises:
-        UserError: the input cannot be used, or nothing fits the budget.
+        UserError: the input cannot be used, is for another task (attributes, boxes), or nothing fits the budget.
         ContractError: the exported files do not keep what was promised; the report says why.
     """
     asked = {"study": "fit", **{name: value for name, value in locals().items() if name != "cache_dir"}}
@@ -120,7 +121,7 @@ def fit(
     with Run.open(out) as run:
         pool = str(unlabeled) if unlabeled else None
         cache, view = cache_of(cache_dir), training.test_crop
-        ready = prepare(run, str(data), pool, labels, splits, side, seed, cache=cache, view=view)
+        ready = prepare(run, str(data), pool, labels, splits, side, seed, cache=cache, view=view, reader=read_classes)
         chosen = plan_student(run, begin, ready, limits, threads, explore, training, weights, seed)["chosen"]
         write_json(run.path / "recipe.json", asked | {"arch": str(strong)})  # what cannot be done is not the run's recipe
         largest = max((begin, *(student for _, student in rounds)), key=lambda each: cost(each.arch).madds)

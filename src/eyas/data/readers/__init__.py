@@ -6,13 +6,27 @@ from typing import Literal
 
 from eyas.data import builtin
 from eyas.data.manifest import Manifest
-from eyas.data.readers import attributes, csv_files, folders, hugging_face, json_files, parquet, shards
+from eyas.data.readers import attributes, csv_files, dogs, folders, hugging_face, json_files, parquet, shards
 from eyas.data.readers.pairs import Pair, Pairs, read_pairs
 from eyas.data.readers.places import Place
 from eyas.errors import UserError
 from eyas.progress import say
 
-__all__ = ["BUILT_IN", "FILES", "Pair", "Pairs", "read", "read_attributes", "read_labels", "read_pairs", "read_pile", "task_of"]
+__all__ = [
+    "BUILT_IN",
+    "FILES",
+    "Pair",
+    "Pairs",
+    "read",
+    "read_attributes",
+    "read_classes",
+    "read_labels",
+    "read_pairs",
+    "read_pile",
+    "task_of",
+]
+
+Made = Literal["classify", "attributes", "detect"]
 
 BUILT_IN: dict[str, Callable[[], Manifest]] = {"elpv": builtin.elpv, "fashion-mnist": builtin.fashion_mnist}
 
@@ -34,7 +48,32 @@ def read(source: str) -> Manifest:
     Raises:
         UserError: nothing is there, nothing is labelled, all of it has one label, or images have several labels.
     """
-    manifest = _one_label(source, _read(source, labelled=True))
+    return _classes(source, _read(source, labelled=True))
+
+
+def read_classes(source: str) -> Manifest:
+    """As `read`, for `eyas fit`: of data that is made for classes and for nothing else.
+
+    Raises:
+        UserError: as `read` does; and for attributes and boxes, of which a classifier would learn something else, or a part.
+    """
+    manifest = _read(source, labelled=True)
+    if "boxes" in manifest.extra:
+        raise UserError(
+            f"{source} has boxes, and eyas fit makes classifiers; eyas train --task detect learns boxes, and with --unlabeled "
+            "also from those that a first detector is sure of in a pile"
+        )
+    if _is_table(source):
+        raise UserError(
+            f"{source} is a table of attributes, and eyas fit makes classifiers; eyas train --task attributes learns them, and "
+            "with --teacher and --unlabeled a small network from a large one's answers to a pile"
+        )
+    return _classes(source, manifest)
+
+
+def _classes(source: str, manifest: Manifest) -> Manifest:
+    """The images with one label each, of two classes at least."""
+    manifest = _one_label(source, manifest)
     if len(manifest.classes) < 2:
         raise UserError(
             f"{source} has one class only, {manifest.classes[0]!r}; a classifier needs images of at least two, "
@@ -67,7 +106,7 @@ def read_attributes(source: str) -> Manifest:
     return builtin.elpv_attributes() if source == "elpv" else read_labels(source)
 
 
-def task_of(source: str) -> Literal["classify", "attributes", "detect"]:
+def task_of(source: str) -> Made:
     """What data is made for: boxes to be detected, attributes to be told, else one class each.
 
     Attributes are the columns of a table of them, or the labels where an image has several.
@@ -75,7 +114,11 @@ def task_of(source: str) -> Literal["classify", "attributes", "detect"]:
     Raises:
         UserError: nothing is there, or nothing is labelled.
     """
-    manifest = _read(source, labelled=True)
+    return _made_for(source, _read(source, labelled=True))
+
+
+def _made_for(source: str, manifest: Manifest) -> Made:
+    """What data that was read is made for."""
     if "boxes" in manifest.extra:
         return "detect"
     several = "labels" in manifest.extra and any(len(names) > 1 for names in manifest.column("labels"))
@@ -101,7 +144,9 @@ def _read(source: str, labelled: bool) -> Manifest:
     if place.is_folder():
         if hugging_face.is_saved(place):
             return hugging_face.read_saved(place, labelled)
-        return folders.class_folders(place) if labelled else folders.every_image(place)
+        if not labelled:
+            return folders.every_image(place)
+        return dogs.read(place) if dogs.fits(place) else folders.class_folders(place)
     if shards.fits(source):
         return shards.read(source, labelled)
     expected = f"give a folder of images, a {', '.join(FILES)} or .tar file, hf:owner/name, or {' or '.join(BUILT_IN)}"
@@ -130,7 +175,8 @@ def _one_label(source: str, manifest: Manifest) -> Manifest:
         example = manifest.column("id")[several[0]]
         raise UserError(
             f"{source} is multi-label: {len(several)} of {len(manifest)} images have several labels, {example} for one "
-            f"({_some(labels[several[0]])}); a classifier needs one label for each image, so keep one of them"
+            f"({_some(labels[several[0]])}); a classifier needs one label for each image, so keep one of them, or learn all of "
+            "them with eyas train --task attributes"
         )
     without = sum(not names for names in labels)
     if without == len(manifest):

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterable, Sequence
 
 from eyas.data.manifest import Manifest
+from eyas.data.readers.partition import with_partition
 from eyas.data.readers.places import Place, folder_of
 from eyas.data.readers.rows import PATH_NAMES, Row, file_row, manifest_of
 from eyas.errors import UserError
@@ -25,14 +26,17 @@ def fits(header: Sequence[str], first: Sequence[str]) -> bool:
 def read(place: Place, header: Sequence[str], lines: _Lines, labelled: bool) -> Manifest:
     """The manifest of a table of attributes: `labels` are the names of those that are 1, `unknown` of the empty ones.
 
-    An attribute that no image has is said: nothing can be learned of it.
+    An attribute that no image has is said: nothing can be learned of it. CelebA's partition beside the table is the split.
 
     Raises:
         UserError: naming the line: a value that is not -1, 0 or 1, or an image that is not there.
     """
     if len(set(header)) < len(header):
         raise UserError(f"{place}, line 1: a column is named twice in {', '.join(header)}; every column needs its own name")
-    return manifest_of(place, _rows(place, header, list(lines)), labelled, "csv")
+    names, rows = list(header), list(lines)
+    if labelled:
+        names, rows = with_partition(place, names, rows)
+    return manifest_of(place, _rows(place, names, rows), labelled, "csv")
 
 
 def read_text(place: Place, labelled: bool) -> Manifest:

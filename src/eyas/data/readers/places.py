@@ -143,8 +143,8 @@ def folder_of(listing: Place, names: Sequence[str]) -> Place:
     """The folder that the paths in a list of images are relative to.
 
     It is the one that the list lies in, or else the only folder there that has the first of them (CelebA, LFW); for a
-    list in `annotations/`, also one beside that (COCO: `val2017/` or `images/val2017/`). Where several have it, the
-    middle and the last one decide.
+    list in `annotations/` or `Anno/`, also one beside that (COCO: `val2017/` or `images/val2017/`; CelebA: `Img/...`). Where
+    several have it, the middle and the last one decide.
 
     Raises:
         UserError: they do not.
@@ -152,7 +152,7 @@ def folder_of(listing: Place, names: Sequence[str]) -> Place:
     home = listing.parent
     if not names or home.child(names[0]).exists():
         return home
-    top = home.parent if home.name == "annotations" else home
+    top = home.parent if home.name in ("annotations", "Anno") else home
     near = [inner for each in top.folders() for inner in (each, *each.folders())]
     found = [place for place in near if place.child(names[0]).exists()]
     if len(found) > 1:
