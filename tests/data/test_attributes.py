@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from eyas.data.attributes import attribute_names, attribute_targets, by_attributes, say_constant
@@ -11,6 +13,7 @@ from eyas.data.builtin import elpv_attributes
 from eyas.data.identities import by_identity, identity_targets
 from eyas.data.manifest import Manifest
 from eyas.data.readers import read_attributes, task_of
+from eyas.data.splits import fix_splits
 from eyas.errors import UserError
 from eyas.progress import listening
 from eyas.recipe import Splits
@@ -148,6 +151,55 @@ class TestIdentities:
     def test_too_few_are_refused(self):
         with pytest.raises(UserError, match="3 identities are too few to keep 20% of them for the test split"):
             by_identity(rows(6, label=[*"aabbcc"]), Splits(), 0)
+        tied = rows(12, label=[*"abcdefghijkl"], group=["one"] * 12)
+        with pytest.raises(UserError, match="12 identities, which groups tie into 1, are too few"):
+            by_identity(tied, Splits(), 0)
+
+    def test_rows_without_a_split_follow_their_identity(self):
+        people = [*"aabbccddeeffgghh"]
+        given = ["test", None] * 2 + ["validation", None] * 2 + [None] * 8
+        found = by_identity(rows(16, label=people, split=given), Splits(), 0).column("split")
+        assert found == ["test"] * 4 + ["validation"] * 4 + ["train"] * 8
+
+    @given(st.data(), st.integers(10, 24), st.integers(0, 99))
+    def test_no_group_and_no_identity_is_in_two_splits(self, data, people, seed):
+        whom = [f"p{number % people}" for number in range(3 * people)]
+        names = st.one_of(st.none(), st.none(), st.sampled_from("uvwxyz"))
+        groups = data.draw(st.lists(names, min_size=len(whom), max_size=len(whom)))
+        manifest = rows(len(whom), label=whom, group=groups)
+        try:
+            found = by_identity(manifest, Splits(validation=0.3, test=0.3), seed)
+        except UserError as error:
+            assert "which groups tie into" in str(error)
+            return
+        for column in ("label", "group"):
+            splits: dict[str, set] = {}
+            for name, split in zip(found.column(column), found.column("split"), strict=True):
+                splits.setdefault(name, set()).add(split)
+            splits.pop(None, None)
+            assert all(len(of) == 1 for of in splits.values())
+        of = {split: {*found.where(split=split).column("label")} for split in ("train", "validation", "test")}
+        assert min(map(len, of.values())) >= 2
+        assert fix_splits(found, Splits(), seed) == found
+
+    def test_without_groups_the_draw_is_by_the_identities_names_alone(self):
+        people = [f"p{number % 20}" for number in range(60)]
+        alone = by_identity(rows(60, label=people), Splits(), 3)
+        assert alone.column("split") == by_identity(rows(60, label=people, group=people), Splits(), 3).column("split")
+
+    def test_groups_tie_identities_through_each_other(self):
+        people = [f"p{number // 2}" for number in range(40)]
+        groups = [None] * 40
+        groups[1] = groups[2] = "first"  # p0 and p1
+        groups[3] = groups[4] = "second"  # p1 and p2
+        for seed in range(8):
+            found = by_identity(rows(40, label=people, group=groups), Splits(validation=0.2, test=0.2), seed)
+            assert len({*found.column("split")[:6]}) == 1
+
+    def test_a_group_that_the_data_parts_is_refused(self):
+        manifest = rows(4, label=[*"aabb"], group=["g"] * 4, split=["train", "test", None, None])
+        with pytest.raises(UserError, match="group 'g' is in the train split and in the test split"):
+            by_identity(manifest, Splits(), 0)
 
     def test_numbers_are_one_column(self):
         assert identity_targets(["b", "a", "b"]).tolist() == [[1], [0], [1]]

@@ -8,8 +8,10 @@ import pytest
 
 from eyas.data.decode import decode
 from eyas.data.manifest import COLUMNS, Manifest
-from eyas.data.readers import read, read_labels, read_pairs, read_pile
+from eyas.data.readers import read, read_classes, read_labels, read_pairs, read_pile
 from eyas.errors import UserError
+from eyas.progress import listening
+from tests.heard import Heard
 from tests.images import encoded, image, put
 
 PNG = encoded(image(0, 8, 8), "PNG")
@@ -187,6 +189,94 @@ def test_attributes_are_found_beside_their_table_as_celeba_has_them(folder):
 )
 def test_mistakes_in_tables_of_attributes(folder, name, lines, words):
     assert words in refused(listed(folder, name, *lines), read_labels)
+
+
+# CelebA as published
+
+CELEBA = ["4", "Male Young", "000001.jpg -1  1", "000002.jpg  1  1", "000003.jpg  1 -1", "000004.jpg -1 -1"]
+PARTS = ["000001.jpg 0", "000002.jpg 2", "000003.jpg 1", "000004.jpg 0"]
+SPLITS = ["train", "test", "validation", "train"]
+JPEG = encoded(image(0, 8, 8), "JPEG")
+
+
+def celeba(folder, images="img_align_celeba"):
+    for number in range(1, 5):
+        put(folder / images / f"00000{number}.jpg", JPEG)
+    return folder
+
+
+def as_kaggle(lines):
+    return [line.replace(" ", ",") for line in lines]
+
+
+def test_celebas_partition_beside_its_table_is_the_split(tmp_path):
+    source = listed(celeba(tmp_path), "list_attr_celeba.txt", *CELEBA)
+    assert read_labels(source).column("split") == [None] * 4
+    listed(tmp_path, "list_eval_partition.txt", *PARTS)
+    manifest = read_labels(source)
+    assert manifest.column("id") == [line.split()[0] for line in PARTS]
+    assert manifest.column("split") == SPLITS
+    assert manifest.column("labels") == [["Young"], ["Male", "Young"], ["Male"], []]
+    assert manifest.extra == ("labels",)
+    assert decode(manifest.column("source")[0]).shape == (8, 8, 3)
+    assert read_pile(source).column("split") == [None] * 4
+
+
+def test_celebas_folders_as_they_are_published(tmp_path):
+    celeba(tmp_path, "Img/img_align_celeba")
+    listed(tmp_path, "Eval/list_eval_partition.txt", *PARTS)
+    assert read_labels(listed(tmp_path, "Anno/list_attr_celeba.txt", *CELEBA)).column("split") == SPLITS
+
+
+def test_celeba_as_kaggle_has_it(tmp_path):
+    celeba(tmp_path, "img_align_celeba/img_align_celeba")
+    lines = ["image_id,Male,Young", "000001.jpg,-1,1", "000002.jpg,1,1", "000003.jpg,1,-1", "000004.jpg,-1,-1"]
+    source = listed(tmp_path, "list_attr_celeba.csv", *lines)
+    listed(tmp_path, "list_eval_partition.csv", "image_id,partition", *as_kaggle(PARTS))
+    assert read_labels(source).column("split") == SPLITS
+    listed(tmp_path, "list_eval_partition.txt", "000001.jpg 7")  # of the other layout: not looked at
+    assert read_labels(source).column("split") == SPLITS
+    with_split = [f"{line},{split}" for line, split in zip(lines, ["split", *["train"] * 4], strict=True)]
+    assert read_labels(listed(tmp_path, "list_attr_celeba.csv", *with_split)).column("split") == ["train"] * 4
+
+
+def test_a_part_of_celeba_has_the_published_split_too(tmp_path):
+    source = listed(celeba(tmp_path), "list_attr_celeba.txt", "2", *CELEBA[1:4])
+    listed(tmp_path, "list_eval_partition.txt", *PARTS)
+    heard = Heard()
+    with listening(heard):
+        assert read_labels(source).column("split") == SPLITS[:2]
+    (sentence,) = heard.said
+    assert "list_eval_partition.txt names 2 images that are not in list_attr_celeba.txt, '000003.jpg' for one" in sentence
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["000001.jpg"], "list_eval_partition.txt, line 1: '000001.jpg' is not an image and its part; a line has a name and 0"),
+        ([PARTS[0], "", "000002.jpg 3"], "list_eval_partition.txt, line 3: '000002.jpg 3' is not an image and its part"),
+        ([PARTS[0], PARTS[1], "000001.jpg 1"], "list_eval_partition.txt, line 3: '000001.jpg' is there already"),
+        (PARTS[:3], "list_attr_celeba.txt, line 6: '000004.jpg' is not in"),
+        ([""], "list_eval_partition.txt names no images"),
+        (["000001.jpg,0"], "line 1: '000001.jpg,0' is not an image and its part"),
+    ],
+)
+def test_mistakes_in_celebas_partition(tmp_path, lines, words):
+    listed(tmp_path, "list_eval_partition.txt", *lines)
+    assert words in refused(listed(celeba(tmp_path), "list_attr_celeba.txt", *CELEBA), read_labels)
+
+
+# Data for classifiers alone
+
+
+def test_a_table_of_attributes_and_boxes_are_not_for_classifiers_though_no_image_has_two(folder):
+    source = listed(folder, "one.csv", "path,cat,dog", "a.png,1,0", "b.png,0,1")
+    assert read(source).classes == ("cat", "dog")
+    assert "eyas train --task attributes" in refused(source, read_classes)
+    message = refused(coco(folder, annotations=[{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]}]), read_classes)
+    assert "eyas train --task detect" in message
+    assert "eyas train --task attributes" in refused(listed(folder, "list.csv", *MANY["list.csv"]), read_classes)
+    assert read_classes(as_csv(folder)).column("label") == LABELS
 
 
 # Parquet with the images inside

@@ -4,8 +4,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 import eyas
 from eyas.data.manifest import Manifest
@@ -14,9 +16,9 @@ from eyas.nn.weights import load_network
 from eyas.recipe import Augment, Training
 from eyas.run import read_json
 from eyas.studies import learning
-from eyas.studies.evaluate_classes import known_pictures
 from eyas.studies.learning import start
 from eyas.studies.log import read_log
+from eyas.studies.pictures import known_pictures
 from eyas.studies.pretrain import _after, for_clean, for_noisy
 from eyas.tasks.small_loss import SmallLoss
 from tests.scenes import write_scenes
@@ -116,3 +118,23 @@ def test_small_losses_are_chosen_as_the_steps_go(data, tmp_path, monkeypatch):
     assert given[:4] == [(True, 0.4, share) for share in (0.25, 0.5, 0.75, 1.0)]
     assert given[-1][2] == 1.0
     assert len(read_log(tmp_path / "run" / "model" / "log.jsonl")) == 20
+
+
+def test_stanford_dogs_as_published_after_noisy_ones(noisy, tmp_path):
+    dogs, scenes = tmp_path / "dogs", write_scenes(tmp_path / "scenes", 12, seed=2)
+    parts: dict[str, list[str]] = {"train": [], "test": []}
+    for name in ("bar", "dot"):
+        breed = f"n0208{len(name)}-{name}"
+        shutil.copytree(scenes / name, dogs / "Images" / breed)
+        for number, file in enumerate(sorted((dogs / "Images" / breed).iterdir())):
+            parts["test" if number < 4 else "train"].append(f"{breed}/{file.name}")
+    for part, names in parts.items():
+        listed = np.array([[name] for name in names], dtype=object)
+        labels = np.array([[1 + ("dot" in name)] for name in names], np.uint8)
+        savemat(dogs / f"{part}_list.mat", {"file_list": listed, "labels": labels})
+    found = eyas.train(dogs, tmp_path / "run", arch=ARCH, weights="none", training=LESSON, pretrain=noisy)
+    assert found.test.images == 8
+    assert read_json(tmp_path / "run" / "data" / "classes.json") == ["n02083-bar", "n02083-dot"]
+    rows = Manifest.load(tmp_path / "run" / "data" / "manifest.parquet")
+    assert {*rows.where(split="test").column("id")} == {*parts["test"]}
+    assert load_network(tmp_path / "run" / "pretraining" / "model" / "model.safetensors")[1] == ("web bar", "web dot")

@@ -20,9 +20,8 @@ from eyas.recipe import SelfTraining, Splits, Training
 from eyas.run import Run, digest, read_json, write_json
 from eyas.studies.evidence import gather
 from eyas.studies.fit import DISTILLATION
-from eyas.studies.noisy_student import judged
 from eyas.studies.prepare import prepare
-from eyas.studies.proof import Comparison, accuracy
+from eyas.studies.proof import Comparison, accuracy, judged
 from eyas.studies.report import write_report
 from eyas.studies.select import CHOSEN, Limits, scores, select, write_chosen
 from eyas.studies.ship import TIMING

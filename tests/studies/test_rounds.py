@@ -10,7 +10,8 @@ from eyas.errors import UserError
 from eyas.recipe import Round, SelfTraining
 from eyas.run import read_json
 from eyas.studies.learning import start
-from eyas.studies.noisy_student import Comparison, judged, planned
+from eyas.studies.noisy_student import planned
+from eyas.studies.proof import Comparison, judged
 
 WIDER = "mobilenet_v1x0.5@32/16"
 

@@ -126,3 +126,51 @@ def test_the_recipe_is_there_before_anything_is_learned(table, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         train(table, tmp_path / "run", "mobilenet_v1x0.25@32/8", "none", cache_dir="none")
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["task"] == "attributes"
+
+
+class TestWhatIsForClassesAlone:
+    """`eyas fit` and `eyas label` on data and runs of other tasks: refused, with the command that learns them."""
+
+    def refused(self, words: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+        assert main([*words, "--out", str(out)]) == 2
+        assert not list(out.rglob("*.safetensors")) and not (out / "data").exists()
+        return " ".join(capsys.readouterr().err.split())
+
+    def test_fit_on_a_table_of_attributes(self, table, tmp_path, capsys):
+        words = ["fit", str(table), *CLASSIFIER[:2], "--arch", CLASSIFIER[-1], "--cache-dir", "none"]
+        assert "is a table of attributes, and eyas fit makes classifiers; eyas train --task attributes" in self.refused(
+            words, tmp_path / "run", capsys
+        )
+
+    def test_fit_on_boxes_though_every_image_has_one_category(self, boxes, tmp_path, capsys):
+        coco = json.loads(boxes.read_text())
+        coco["annotations"] = [
+            {**each, "category_id": coco["categories"][each["image_id"] % 2]["id"]} for each in coco["annotations"]
+        ]
+        alone = boxes.with_name("alone.json")
+        alone.write_text(json.dumps(coco))
+        words = ["fit", str(alone), *CLASSIFIER[:2], "--arch", CLASSIFIER[-1], "--cache-dir", "none"]
+        assert "has boxes, and eyas fit makes classifiers; eyas train --task detect" in self.refused(
+            words, tmp_path / "run", capsys
+        )
+
+    def test_fit_on_several_labels_an_image(self, table, tmp_path, capsys):
+        lines = ["path,labels", *(f"{line.split(',')[0]},red|bright" for line in table.read_text().splitlines()[1:])]
+        several = table.with_name("several.csv")
+        several.write_text("\n".join(lines) + "\n")
+        words = ["fit", str(several), *CLASSIFIER[:2], "--arch", CLASSIFIER[-1], "--cache-dir", "none"]
+        message = self.refused(words, tmp_path / "run", capsys)
+        assert "40 of 40 images have several labels" in message
+        assert "learn all of them with eyas train --task attributes" in message
+
+    def test_label_with_attributes(self, told, table, tmp_path, capsys):
+        message = self.refused(["label", str(told), str(table.parent)], tmp_path / "labels", capsys)
+        assert f"eyas train --task attributes --teacher {told} --unlabeled {table.parent}" in message
+
+    @pytest.mark.parametrize(("kind", "words"), [("detect", "--task detect --unlabeled"), ("embed", "--task embed --teacher")])
+    def test_label_with_a_network_of_another_task(self, boxes, tmp_path, kind, words, capsys):
+        path = tmp_path / "model.safetensors"
+        save_network(build_detector(parse("mobilenet_v1x0.1@48"), "ssd", 2), path, ("bar", "square"), kind)
+        message = self.refused(["label", str(path), str(boxes.parent)], tmp_path / "labels", capsys)
+        assert f"was trained for the task {kind}, and eyas label writes answers of classifiers" in message
+        assert words in message

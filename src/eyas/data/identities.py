@@ -86,8 +86,8 @@ def _held_out(
     chosen = _chosen([free[first][0] for first in order], round(share * total))
     if not chosen:
         raise UserError(
-            f"{total} identities are too few to keep {share:.0%} of them for the {name} split: two are needed there and "
-            f"two to train on{_ties(total, len(free))}; give images of more identities, or another share"
+            f"{total} identities{_ties(total, len(free))} are too few to keep {share:.0%} of them for the {name} split: two "
+            "are needed there and two to train on; give images of more identities, or another share"
         )
     moved = {row for place in chosen for row in free[order[place]][1]}
     return [name if row in moved else split for row, split in enumerate(column)]
@@ -110,7 +110,7 @@ def _chosen(sizes: list[int], wanted: int) -> list[int]:
 
 def _ties(identities: int, parts: int) -> str:
     """What groups make of so many identities, where they tie some."""
-    return f", and groups tie them into {parts} parts" if parts < identities else ""
+    return f", which groups tie into {parts}," if parts < identities else ""
 
 
 def _say_parted(manifest: Manifest, column: list[str | None]) -> None:

@@ -14,12 +14,12 @@ from eyas.arch.spec import Arch
 from eyas.data.batches import Examples, one_hot
 from eyas.data.manifest import Manifest
 from eyas.data.readers import read
-from eyas.data.store import Store, build, open_store
+from eyas.data.store import Store, build
 from eyas.errors import UserError
 from eyas.nn.weights import load_network
-from eyas.studies import pretrain
 from eyas.studies.answering import confusion, correct, probabilities
 from eyas.studies.model import check_kind, find_model
+from eyas.studies.pictures import known_pictures
 from eyas.studies.prepare import side_of
 from eyas.studies.proof import Accuracy, accuracy
 
@@ -117,29 +117,3 @@ def chosen(manifest: Manifest, split: Part) -> Manifest:
     if not len(chosen):
         raise UserError(f"the data has no {name} split; choose another with --split, or all")
     return chosen
-
-
-def known_pictures(run: Path) -> set[str]:
-    """Digests of the pictures that the run trained on or chose with, pile included."""
-    root = next((folder for folder in (run, *run.resolve().parents) if (folder / "data" / "manifest.parquet").exists()), None)
-    if root is None:
-        return set()
-    data, before = root / "data", root / pretrain.FOLDER
-    marks = _learned(root)
-    if (data / "pile.parquet").exists():  # not all that its store holds: copies of test images were dropped unseen
-        marks |= _marks(data / "pile", Manifest.load(data / "pile.parquet"))
-    if (before / "data" / "manifest.parquet").exists():
-        marks |= _learned(before)
-    return marks
-
-
-def _learned(root: Path) -> set[str]:
-    """Digests of the labelled pictures outside the test split; of noisy data those that were left to pretrain on."""
-    data, kept = root / "data", root / pretrain.APART / pretrain.KEPT
-    manifest = Manifest.load(kept if kept.exists() else data / "manifest.parquet")
-    return _marks(data / "labelled", manifest.where([split != "test" for split in manifest.column("split")]))
-
-
-def _marks(folder: Path, rows: Manifest) -> set[str]:
-    store, wanted = open_store(folder), set(rows.column("id"))
-    return {mark for id, mark in zip(store.ids, store.hashes, strict=True) if id in wanted}

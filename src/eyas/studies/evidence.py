@@ -10,8 +10,7 @@ from eyas.report.items import Tone
 from eyas.run import Done, Run, read_json
 from eyas.studies.finished import Finished, finished, inputs_of, recipe_of
 from eyas.studies.networks import RoundFound, folder_of, rounds_found, second_found
-from eyas.studies.noisy_student import CONFIDENCE
-from eyas.studies.proof import Accuracy
+from eyas.studies.proof import CONFIDENCE, Accuracy
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from eyas.data.remote import is_address
 from eyas.data.resize import shrink
 from eyas.data.store import pixel_hash
 from eyas.errors import UserError
+from eyas.nn.weights import kind_of
 from eyas.run import Run, write_atomic
 from eyas.studies.labelling import MARK, Pile, answer, begin, mark, refused_in
-from eyas.studies.model import check_kind, find_model
+from eyas.studies.model import find_model
 from eyas.studies.prepare import side_of
 from eyas.studies.soft_labels import open_labels, shard_notes, shard_paths, shard_table, within, write_shard
 
@@ -80,10 +81,11 @@ def label(run: str | Path, pool: str | Path, out: str | Path, top: int = 0) -> L
         top: keep the probabilities of so many classes; 0 keeps all of up to 200 classes and 32 of more.
 
     Raises:
-        UserError: there is no network or no image, or the folder holds the answers of another network.
+        UserError: there is no network or no image, the network is no classifier, or the folder holds the answers of another
+            network.
     """
     model = find_model(run)
-    check_kind(model, "classify")
+    _check_classifier(model, run, pool)
     images = read_pile(str(pool))
     with Run.open(out) as opened:
         folder = opened.path
@@ -112,6 +114,21 @@ def label(run: str | Path, pool: str | Path, out: str | Path, top: int = 0) -> L
             len(pile) - answered,
             len(found.shards),
             {name: tops[index] for index, name in enumerate(found.classes)},
+        )
+
+
+def _check_classifier(model: Path, run: str | Path, pool: str | Path) -> None:
+    """Refuse a network of another task, and say how a pile is learned from there."""
+    taught = f"--teacher {run} --unlabeled {pool}"
+    instead = {
+        "attributes": f"eyas train --task attributes {taught} teaches another network its answers to the pile",
+        "embed": f"eyas embed writes its vectors, and eyas train --task embed {taught} teaches them to another network",
+        "detect": f"eyas train --task detect --unlabeled {pool} finds boxes in the pile and learns from them",
+    }
+    kind = kind_of(model)
+    if kind != "classify":
+        raise UserError(
+            f"{model} was trained for the task {kind}, and eyas label writes answers of classifiers; {instead[kind]}"
         )
 
 

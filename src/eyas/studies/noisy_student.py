@@ -1,6 +1,8 @@
 """Noisy Student: teacher, labels, selection, noised student, which is the next teacher; and the control beside each round."""
 
-from dataclasses import asdict, dataclass, replace
+import shutil
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,13 @@ from eyas.recipe import SelfTraining, Training
 from eyas.run import Done, Run, write_json
 from eyas.studies.answering import correct, probabilities
 from eyas.studies.labelling import VERSION, label_pile
-from eyas.studies.learning import MODEL, Lesson, Start, learn, start, supervised
+from eyas.studies.learning import LOG, MODEL, Lesson, Start, learn, start
 from eyas.studies.prepare import Data
-from eyas.studies.proof import Comparison, compare
+from eyas.studies.proof import compare, judged
 from eyas.studies.select import choose, read_chosen
 from eyas.studies.soft_labels import Probabilities
 from eyas.tasks.classify import Classify
 from eyas.tasks.task import Task
-
-CONFIDENCE = 0.95  # share of bootstrap resamples in which the student must be ahead
 
 
 @dataclass(frozen=True)
@@ -107,20 +107,23 @@ def named(who: str, number: int) -> str:
 
 
 def self_train(school: School) -> Course:
-    """A teacher, and rounds of students until one of them is not better than its teacher (Noisy Student, Algorithm 1)."""
+    """A teacher, and rounds of students until one of them is not better than its teacher (Noisy Student, Algorithm 1).
+
+    The teacher sees as many images a step as the first student will: it is to be the best that the labels alone give, and no
+    student is to seem better for having learned longer (docs/log.md).
+    """
+    ratio = school.plan[0][0].ratio if school.plan and has_pile(school.data) else 0
+    first = Learner(school, "", school.training, ratio, school.begin)
     teacher = school.run.joint_stage(
         f"{school.prefix}teacher",
-        lambda folder: supervised(folder, f"{school.prefix}teacher", school.begin, school.data, school.training, school.seed),
-        start=school.begin.facts,
-        data=school.data.digest,
-        training=school.training,
-        seed=school.seed,
+        lambda folder: control_of(folder, first, "teacher") | {"weights": school.begin.facts["weights"]},
+        **first.digested,
     )
     rounds: list[Round] = []
     last = teacher
     for number, (asked, begin) in enumerate(school.plan if has_pile(school.data) else (), 1):
         before = rounds[-1].selection if rounds else None
-        rounds.append(_round(school, f"round-{number}", asked, last, begin, before))
+        rounds.append(_round(school, f"round-{number}", asked, last, begin, before, (first, teacher)))
         if rounds[-1].student is None or not rounds[-1].verdict["goes_on"]:
             break
         last = rounds[-1].student
@@ -153,8 +156,16 @@ def planned(choice: SelfTraining, begin: Start, weights: str) -> tuple[tuple[rec
     return tuple(found)
 
 
-def _round(school: School, name: str, asked: recipe.Round, teacher: Done, begin: Start, before: Done | None) -> Round:
-    """Teacher to student, and the proof; `before` is the selection of the round before."""
+def _round(
+    school: School,
+    name: str,
+    asked: recipe.Round,
+    teacher: Done,
+    begin: Start,
+    before: Done | None,
+    first: "tuple[Learner, Done]",  # what it was trained as, and what came of it
+) -> Round:
+    """Teacher to student, and the proof; `before` is the selection of the round before, `first` the first teacher."""
     earlier = before.result if before else None
     stage, data, choice = school.run.stage, school.data, school.choice
     prefix = f"{school.prefix}{name}"
@@ -187,7 +198,9 @@ def _round(school: School, name: str, asked: recipe.Round, teacher: Done, begin:
         warm=warm.digest if warm else None,
         **learner.digested,
     )
-    control = school.run.joint_stage(f"{prefix}/control", lambda folder: control_of(folder, learner), **learner.digested)
+    same = first[1] if first[0].digested == learner.digested else None
+    make = partial(copy_of, same) if same else partial(control_of, learner=learner)
+    control = school.run.joint_stage(f"{prefix}/control", make, **learner.digested)
     return Round(name, student, control, proof_of(school, name, student, control, teacher), selection)
 
 
@@ -245,7 +258,7 @@ class Learner:
         if warm:
             network.load_state_dict(load_network(warm.folder / MODEL)[0].state_dict())
         steps = training.steps(len(school.data.examples("train")))
-        label = f"{school.prefix}{self.name}: {who}"
+        label = f"{school.prefix}{self.name}: {who}" if self.name else f"{school.prefix}{who}"
         return learn(folder, network, Lesson(label, task or self.task, sources, steps, training, school.seed), school.data)
 
 
@@ -257,10 +270,17 @@ def _student(folder: Path, learner: Learner, chosen: tuple[list[str], Probabilit
     return learner.learn(folder, "noised student", sources, warm=warm)
 
 
-def control_of(folder: Path, learner: Learner) -> dict[str, Any]:
+def control_of(folder: Path, learner: Learner, who: str = "supervised control") -> dict[str, Any]:
     """From the labels alone: longer training must not pass for a gain."""
     sources = (Part(learner.school.data.examples("train"), learner.training.batch * (1 + learner.ratio)),)
-    return learner.learn(folder, "supervised control", sources)
+    return learner.learn(folder, who, sources)
+
+
+def copy_of(same: Done, folder: Path) -> dict[str, Any]:
+    """What a training left that would be done again: mostly the first round's control, which is the teacher itself."""
+    for name in (MODEL, LOG):
+        shutil.copyfile(same.folder / name, folder / name)
+    return same.result
 
 
 def _verdict(folder: Path, student: Done, control: Done, teacher: Done, data: Data) -> dict[str, Any]:
@@ -272,22 +292,3 @@ def _verdict(folder: Path, student: Done, control: Done, teacher: Done, data: Da
     found = judged(compare(answered["student"], answered["control"]), compare(answered["student"], answered["teacher"]))
     write_json(folder / "verdict.json", found)
     return found
-
-
-def judged(control: Comparison, teacher: Comparison, seeds: int = 1) -> dict[str, Any]:
-    """The verdict from the student's comparisons with its control and with its teacher, over so many seeds."""
-    helped, goes_on = control.share_better >= CONFIDENCE, teacher.share_better > 0.5
-    told = sentence(asdict(control), helped, seeds)
-    found = {"teacher": asdict(teacher), "helped": helped, "goes_on": goes_on, "seeds": seeds, "sentence": told}
-    return asdict(control) | found
-
-
-def sentence(found: dict[str, Any], helped: bool, seeds: int = 1) -> str:
-    """The verdict in one sentence."""
-    points = f"{found['difference']:+.1f} points (95 % interval {found['low']:+.1f} to {found['high']:+.1f})"
-    over = f" over {seeds} seeds" if seeds > 1 else ""
-    gain = f"student less equal-compute control: {points} on {found['images']} validation images{over}"
-    if helped:
-        return f"The pile helped; {gain}."
-    harm = found["share_better"] <= 1 - CONFIDENCE
-    return f"{'The pile did harm' if harm else 'It is not proven that the pile helped'}, and its round was dropped; {gain}."

@@ -1,7 +1,8 @@
 """Statistics behind every claim: intervals for accuracies, and whether one model beats another on the same images."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,6 +11,7 @@ Correct = Bool[np.ndarray, " n"]
 Answers = Bool[np.ndarray, "trainings n"]
 
 Z95 = 1.959964
+CONFIDENCE = 0.95  # share of bootstrap resamples in which a student must be ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +83,22 @@ def accuracy_seeds(correct: Answers, seed: int = 0, resamples: int = 2_000) -> A
     """The mean accuracy of several trainings, with an interval over trainings and images."""
     found = compare_seeds(correct, np.zeros_like(correct), seed, resamples)
     return Accuracy(found.difference / 100, found.low / 100, found.high / 100, found.images)
+
+
+def judged(control: Comparison, teacher: Comparison, seeds: int = 1) -> dict[str, Any]:
+    """The verdict from the student's comparisons with its control and with its teacher, over so many seeds."""
+    helped, goes_on = control.share_better >= CONFIDENCE, teacher.share_better > 0.5
+    told = sentence(asdict(control), helped, seeds)
+    found = {"teacher": asdict(teacher), "helped": helped, "goes_on": goes_on, "seeds": seeds, "sentence": told}
+    return asdict(control) | found
+
+
+def sentence(found: dict[str, Any], helped: bool, seeds: int = 1) -> str:
+    """The verdict in one sentence."""
+    points = f"{found['difference']:+.1f} points (95 % interval {found['low']:+.1f} to {found['high']:+.1f})"
+    over = f" over {seeds} seeds" if seeds > 1 else ""
+    gain = f"student less equal-compute control: {points} on {found['images']} validation images{over}"
+    if helped:
+        return f"The pile helped; {gain}."
+    harm = found["share_better"] <= 1 - CONFIDENCE
+    return f"{'The pile did harm' if harm else 'It is not proven that the pile helped'}, and its round was dropped; {gain}."

@@ -12,8 +12,8 @@ from eyas.report.charts import Axis
 from eyas.report.items import Cell, Gallery, Item, Section, Table, Text
 from eyas.studies.evidence import Evidence, percent
 from eyas.studies.networks import name_of
-from eyas.studies.noisy_student import CONFIDENCE, named
-from eyas.studies.proof import Accuracy, accuracy
+from eyas.studies.noisy_student import named
+from eyas.studies.proof import CONFIDENCE, Accuracy, accuracy
 from eyas.studies.report_augment import gallery, of_classes
 from eyas.studies.report_shared import honesty, outcome
 

@@ -13,9 +13,9 @@ from eyas.nn.weights import load_network
 from eyas.run import Done, Run
 from eyas.studies.answering import correct, probabilities
 from eyas.studies.learning import MODEL
-from eyas.studies.noisy_student import Course, judged, named
+from eyas.studies.noisy_student import Course, named
 from eyas.studies.prepare import Data
-from eyas.studies.proof import accuracy_seeds, compare_seeds
+from eyas.studies.proof import accuracy_seeds, compare_seeds, judged
 
 Answered = dict[str, Bool[np.ndarray, "trainings n"]]
 

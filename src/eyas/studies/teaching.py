@@ -12,6 +12,7 @@ from eyas.nn.answers import Kind
 from eyas.nn.weights import kind_of, load_network
 from eyas.recipe import Training
 from eyas.studies.learning import Exam, Lesson, Start, learn
+from eyas.studies.pictures import seen_by_teacher
 from eyas.studies.prepare import Data
 from eyas.tasks.distill import Distill, Teachable
 
@@ -91,7 +92,8 @@ def taught(
 ) -> dict[str, Any]:
     """Train `begin` to answer as `teacher` does on the images of `sources`, and judge it by `exam`.
 
-    A teacher of another resolution is shown the student's images at its own.
+    A teacher of another resolution is shown the student's images at its own. How many of the student's held-out images the
+    teacher was trained on is said, and kept as `teacher_saw` in the result.
 
     Args:
         folder: where the model and its log are left.
@@ -111,10 +113,11 @@ def taught(
     if training.fine_tune and not any(part.examples.labelled for part in sources):
         raise UserError("training.fine_tune is on labelled images, and only unlabelled ones are learned from; set it to 0")
     check_teacher(teacher, exam.kind, exam.outputs)
+    seen = seen_by_teacher(teacher, data)
     known, _ = load_network(teacher)
     task = Distill(exam.task, known.to(choose().name), side=known.arch.resolution)
     gently = unregularised(training)
     steps = gently.steps(sum(len(part.examples) for part in sources))
     lesson = Lesson(label, task, sources, steps, gently, seed, exam)
     found = learn(folder, begin.under(exam.task.head(begin.arch.features), gently, seed), lesson, data)
-    return found | {"weights": begin.facts["weights"]}
+    return found | {"weights": begin.facts["weights"], "teacher_saw": seen}
