@@ -1,6 +1,6 @@
 """Attributes of solar cells (ELPV) by distillation, in the manner of MobileNets' Table 12: students of several sizes.
 
-    python benchmarks/attributes.py [--case NAME] [--json] [--out benchmarks/results] [--labels 800] [--steps 300]
+    python benchmarks/attributes.py [--case NAME ...] [--json] [--out benchmarks/results] [--labels 800] [--steps 300]
         [--work FOLDER]
 
 A teacher, EfficientNet-Lite0 with its ImageNet weights, learns three attributes of each cell (defective, mono, uncertain) from
@@ -86,7 +86,7 @@ def show(result: dict, as_json: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--case", choices=CASES, nargs="+")
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--out", type=Path, help="folder to keep the result in")
     parser.add_argument("--labels", type=int, default=800, help="labels of the teacher and the controls")
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=user_cache() / "benchmarks" / "attributes", help="folder of the runs")
     given = parser.parse_args()
     found = []
-    for result in results(given.work, [given.case] if given.case else list(CASES), given.labels, given.steps):
+    for result in results(given.work, given.case or list(CASES), given.labels, given.steps):
         found.append(result)
         show(result, given.json)
     if given.out:

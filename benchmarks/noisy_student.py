@@ -39,12 +39,12 @@ class Case:
 
 # Sizes that several seeds of fit an afternoon on two cores; a network that begins with drawn weights needs more (docs/log.md).
 CELLS = Training(min_steps=150)
-CLOTHES = Training(epochs=40.0, rate=4e-3, augment=Augment(crop=0.8))
+CLOTHES = Training(epochs=100.0, rate=4e-3, augment=Augment(operations=0, crop=0.8))
 CASES = {
     "elpv, 400 labels": Case("elpv", 400, "efficientnet_lite0@80", CELLS, SelfTraining(), "noisy-student"),
     "elpv, 200 labels": Case("elpv", 200, "efficientnet_lite0@80", CELLS, SelfTraining(), "noisy-student"),
     "fashion-mnist, 1000 labels": Case(
-        "fashion-mnist", 1000, "mobilenet_v1x0.25@32/8", CLOTHES, SelfTraining(rounds=3), "both"
+        "fashion-mnist", 1000, "mobilenet_v1x0.25@32/16", CLOTHES, SelfTraining(rounds=3), "both"
     ),
 }
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eyas.data.decode import Refusal, decode
+from eyas.data.decode import Refusal, decode, size
 from tests.images import ORIENTATION, encoded, grey_16_bits, hostile, huge_png, image, picture, put
 
 TURNED = {
@@ -65,6 +65,21 @@ def test_a_turned_photograph_comes_out_upright(tmp_path, format, orientation):
     pixels = decode(stored(tmp_path, encoded(turned, format, exif=exif, **lossless)))
     assert pixels.shape == upright.shape
     np.testing.assert_allclose(pixels.astype(int), upright, atol=4 if format == "JPEG" else 0)
+
+
+def test_a_usual_jpeg_is_read_without_pillow_and_is_what_pillow_reads(tmp_path, monkeypatch):
+    contents = [encoded(image(channels=channels), "JPEG", **how) for channels in (1, 3) for how in ({}, {"progressive": True})]
+    expected = [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
+    monkeypatch.setattr("eyas.data.decode._header", None)
+    for content, pixels in zip(contents, expected, strict=True):
+        source = stored(tmp_path, content)
+        assert size(source) == decode(source).shape
+        np.testing.assert_array_equal(decode(source).squeeze(), pixels)
+
+
+def test_what_xmp_says_of_a_turn_counts(tmp_path):
+    note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert decode(stored(tmp_path, encoded(image(), "JPEG", xmp=note))).shape == (32, 24, 3)
 
 
 def test_damaged_exif_does_not_cost_the_picture(tmp_path):

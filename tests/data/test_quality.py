@@ -42,6 +42,16 @@ def test_the_more_blurred_the_less_sharp():
     assert found[0] > 100 * found[-1]
 
 
+def test_grey_and_sharpness_are_those_of_pillow_and_of_the_definition():
+    pixels = np.random.default_rng(1).integers(0, 256, (100, 128, 3), np.uint8)
+    grey = np.asarray(Image.fromarray(pixels).convert("L")).astype(float)
+    seen = look(pixels)
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    assert seen.brightness == pytest.approx(grey.mean(), rel=1e-12)
+    assert seen.contrast == pytest.approx(grey.std(), rel=1e-9)
+    assert seen.sharpness == pytest.approx(laplacian.var(), rel=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 500, 1), (700, 2, 3), (2, 2, 1)])
 def test_pictures_of_any_shape_can_be_looked_at(shape):
     seen = look(np.full(shape, 7, np.uint8))

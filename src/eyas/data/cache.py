@@ -28,7 +28,7 @@ from eyas.errors import UserError
 from eyas.progress import say
 from eyas.run import PARTIAL, digest, write_atomic
 
-VERSION = 2  # raised whenever decoding, reducing or measuring gives other values than before
+VERSION = 3  # raised whenever decoding, reducing or measuring gives other values than before
 _ENTRY = re.compile(r"images-[0-9a-f]{32}")
 _HALF = re.compile(r"\.(images-[0-9a-f]{32})\.[0-9a-f]{32}")  # being filled, or left by a process that was killed
 _LOCK = ".lock"

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from io import SEEK_END, BufferedIOBase
 from types import TracebackType
 from typing import IO, Any, cast
@@ -53,10 +53,15 @@ def decode(source: str) -> Pixels:
     Raises:
         Refusal: with the reason; nothing else is raised for any file.
     """
-    with opened(source) as file, _QUIET:
-        image = _header(file)
-        with _ONE_AT_A_TIME if image.width * image.height > _LARGE else nullcontext():
-            return _whole(image, file)
+    with opened(source) as file:
+        found = _plain_jpeg(file)
+        if found:
+            with suppress(ValueError):  # not sound to its last byte: Pillow says what is wrong with it
+                return jpeg.decode(found[0], found[1][2])
+        with _QUIET:
+            image = _header(file)
+            with _ONE_AT_A_TIME if image.width * image.height > _LARGE else nullcontext():
+                return _whole(image, file)
 
 
 def size(source: str) -> tuple[int, int, int]:
@@ -65,10 +70,31 @@ def size(source: str) -> tuple[int, int, int]:
     Raises:
         Refusal: the header is not sound, or no picture can be read from there.
     """
-    with opened(source) as file, _QUIET:
-        image = _header(file)
-        height, width = (image.width, image.height) if _turn(image) in _SIDEWAYS else (image.height, image.width)
-        return height, width, 1 if image.mode in _GREY or image.mode.startswith("I") else 3
+    with opened(source) as file:
+        found = _plain_jpeg(file)
+        if found:
+            height, width, grey = found[1]
+            return height, width, 1 if grey else 3
+        with _QUIET:
+            image = _header(file)
+            height, width = (image.width, image.height) if _turn(image) in _SIDEWAYS else (image.height, image.width)
+            return height, width, 1 if image.mode in _GREY or image.mode.startswith("I") else 3
+
+
+def _plain_jpeg(file: BufferedIOBase) -> tuple[bytes, tuple[int, int, bool]] | None:
+    """The content of a JPEG that is upright and not large, and what `jpeg.plain` says of it; Pillow takes longer for a header.
+
+    None for anything else, with the file at its beginning again.
+    """
+    begins = _first_bytes(file).startswith(jpeg.START)
+    length = file.seek(0, SEEK_END)
+    file.seek(0)
+    if not begins or length > _JPEG_BYTES:
+        return None
+    content = _first_bytes(file, length)  # no more is asked for than is there: room is made for it first
+    file.seek(0)
+    told = jpeg.plain(content)
+    return (content, told) if told and told[0] * told[1] <= _LARGE else None
 
 
 def _header(file: BufferedIOBase) -> ImageFile.ImageFile:
@@ -98,9 +124,9 @@ def _header(file: BufferedIOBase) -> ImageFile.ImageFile:
     raise Refusal("not an image")
 
 
-def _first_bytes(file: BufferedIOBase) -> bytes:
+def _first_bytes(file: BufferedIOBase, count: int = 16) -> bytes:
     try:
-        return file.read(16)
+        return file.read(count)
     except OSError as error:
         raise Refusal(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
 

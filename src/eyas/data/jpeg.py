@@ -4,11 +4,26 @@ import re
 
 import numpy as np
 from jaxtyping import UInt8
-from simplejpeg import decode_jpeg, encode_jpeg
+from simplejpeg import decode_jpeg, decode_jpeg_header, encode_jpeg
 
 SCANS = 500  # a small file can ask for thousands of passes over a large picture; libjpeg-turbo's own limit, where it has one
 QUALITY = 95  # of what Eyas itself writes
+START = b"\xff\xd8\xff"  # of every JPEG file
+_SCAN, _NOTES = b"\xff\xda", b"\xff\xe1"  # markers; notes are EXIF and XMP, either of which may say how the picture is turned
+_TOLD = re.compile(rb"\xff[\xda\xe1]")  # of these two, anywhere: compressed data holds neither
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # one that begins a segment, or ends the picture
+
+
+def plain(content: bytes) -> tuple[int, int, bool] | None:
+    """Height, width, and whether it is grey; None unless it is a usual picture, upright, that takes no time to decode."""
+    markers = _TOLD.findall(content)
+    if len(markers) > SCANS or _NOTES in markers:
+        return None
+    try:
+        height, width, colours, _ = decode_jpeg_header(content)
+    except ValueError:
+        return None
+    return (int(height), int(width), colours == "Gray") if colours in ("Gray", "YCbCr", "RGB") else None
 
 
 def decode(content: bytes, grey: bool) -> UInt8[np.ndarray, "h w c"]:
@@ -28,7 +43,7 @@ def encode(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 def too_many_scans(content: bytes) -> bool:
     """Whether the first picture in the file has more than `SCANS` scans; a few dozen are the most that any program writes."""
-    if content.count(b"\xff\xda") <= SCANS:
+    if content.count(_SCAN) <= SCANS:
         return False
     place, scans = 2, 0
     while found := _MARKER.search(content, place):  # what lies within a segment (a thumbnail, notes of a camera) is passed over

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from eyas.data import jpeg
 from eyas.data.decode import Pixels, Refusal, decode, size
+from eyas.data.landing import Landing, landing
 from eyas.data.manifest import Manifest
-from eyas.data.quality import SIDE, THUMBNAIL, look
+from eyas.data.quality import SIDE, THUMBNAIL, Look, look
 from eyas.data.resize import shrink
 from eyas.data.workers import workers
 from eyas.errors import UserError
@@ -38,6 +39,7 @@ PART = ".pixels.part"
 RAW_BYTES = 20_000_000_000
 SAMPLE = 200  # images whose headers are read to foretell the size
 ROWS = 4096  # of the index that are held as Python objects
+LOOKS = tuple(field.name for field in fields(Look))
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -141,7 +143,7 @@ def build(manifest: Manifest, folder: Path, side: int, threads: int | None = Non
     as_jpeg = foretold_bytes(manifest, side) > raw_bytes
     with _writing(folder) as file:
         index, refused = _fill(file, manifest, side, threads or _processors(), as_jpeg)
-        told = {"refused": [asdict(row) for row in refused], "bytes": file.tell(), "jpeg": as_jpeg}
+        told = {"refused": [asdict(row) for row in refused], "bytes": file.written, "jpeg": as_jpeg}
     _finish(folder, index.replace_schema_metadata({name: json.dumps(value) for name, value in told.items()}))
     del index  # it is about to be read again; a large one is not held twice
     return open_built(folder)
@@ -217,7 +219,7 @@ def _pixel_bytes(source: str, side: int) -> int:
     return round(height * scale) * round(width * scale) * channels
 
 
-def _fill(file: IO[bytes], manifest: Manifest, side: int, threads: int, as_jpeg: bool) -> tuple[pa.Table, list[Refused]]:
+def _fill(file: Landing, manifest: Manifest, side: int, threads: int, as_jpeg: bool) -> tuple[pa.Table, list[Refused]]:
     """Write the pixels; the index and what was refused."""
     rows: list[dict[str, Any]] = []
     batches: list[pa.RecordBatch] = []
@@ -228,7 +230,7 @@ def _fill(file: IO[bytes], manifest: Manifest, side: int, threads: int, as_jpeg:
             if isinstance(result, Refusal):
                 refused.append(Refused(ids[done], sources[done], str(result)))
             else:
-                rows.append({"id": ids[done], "offset": file.tell(), **result.row})
+                rows.append({"id": ids[done], "offset": file.written, **result.row})
                 file.write(result.content)
             if len(rows) == ROWS:
                 batches.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
@@ -260,25 +262,19 @@ def _prepare(source: str, side: int, as_jpeg: bool) -> _Prepared | Refusal:
     small = np.ascontiguousarray(shrink(pixels, side))
     names = ("height", "width", "channels", "original_height", "original_width")
     seen = look(small if min(small.shape[:2]) >= SIDE else pixels)  # that is measured at no more than SIDE in any case
-    row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)} | asdict(seen)
+    row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)}
+    row |= {name: getattr(seen, name) for name in LOOKS}
     return _Prepared(jpeg.encode(small) if as_jpeg else small.reshape(-1).data, row)
 
 
 @contextmanager
-def _writing(folder: Path) -> Generator[IO[bytes]]:
+def _writing(folder: Path) -> Generator[Landing]:
     """The file of pixels under a temporary name, on the disk when the block ends, gone when it fails."""
-    part = folder / PART
     with _explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / INDEX).unlink(missing_ok=True)  # an earlier index must never meet new pixels
-        try:
-            with part.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with landing(folder / PART) as file:
+            yield file
 
 
 @contextmanager

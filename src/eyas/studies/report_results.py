@@ -27,7 +27,8 @@ TERMS = (
 
 CONTROL = (
     "The control is what the student must beat: the same network, noise, number of steps and images a step, from the labels "
-    "alone. So longer training cannot pass for a gain from the pile."
+    "alone. So longer training cannot pass for a gain from the pile. The first teacher learns so too: where its student is the "
+    "same network, the control is the teacher itself, and was not trained again."
 )
 
 FIXMATCH = (
@@ -194,6 +195,9 @@ def _lesson(found: Evidence, name: str) -> tuple[Cell, ...]:
     batch = recipe["distillation" if name == "fitted" else "training"]["batch"]
     who, _, number = name.partition("-")
     match who:
+        case "teacher":
+            plan = from_dict(SelfTraining, recipe["self_training"]).plan()
+            source, images = "the labels alone", batch * (1 + (plan[0].ratio if plan and found.pile is not None else 0))
         case "control" | "student":
             ratio = from_dict(SelfTraining, recipe["self_training"]).plan()[int(number or 1) - 1].ratio
             source = "the labels alone" if who == "control" else "labels and pseudo-labels"
