@@ -1,7 +1,7 @@
 """SSD and Faster R-CNN on emoji pasted on photographs: mean average precision on emoji that training never showed.
 
     python benchmarks/detect.py [--images 2400] [--steps 2000] [--resolutions 128 192] [--forms ssd faster_rcnn]
-                                [--arch mobilenet_v1x0.25] [--batch 16] [--case ssd@128] [--folder DIR] [--json] [--out FOLDER]
+        [--arch mobilenet_v1x0.25] [--weights none] [--batch 16] [--case ssd@128] [--folder DIR] [--json] [--out FOLDER]
 
 The pictures: random parts of the sample photographs that scikit-learn and scikit-image bring along (320 pixels), on each one
 to five emoji of four vendors (benchmarks/emoji.py: fetched by npm, never redistributed), 32 to 128 pixels wide, mirrored and
@@ -150,7 +150,7 @@ def write_data(folder: Path, images: int, cache: Path | None) -> Path:
     return listing
 
 
-def trained(data: Path, out: Path, arch: str, form: Form, steps: int, batch: int, seed: int) -> Row:
+def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: int, batch: int, seed: int) -> Row:
     """One detector: trained, and judged on the test split."""
     value = parse(arch)
     training = Training(
@@ -168,12 +168,13 @@ def trained(data: Path, out: Path, arch: str, form: Form, steps: int, batch: int
     begun = time.perf_counter()
     with Run.open(out) as run:
         ready = prepare(run, str(data), None, 0, Splits(), value.resolution, seed, False, to_train=False, reader=read_boxed)
-        done = train_detect(run, start(value, "none"), ready, training, seed, form)
+        done = train_detect(run, start(value, weights), ready, training, seed, form)
         tested = tested_boxes(run, "test", done, Boxed.of(ready)).result
     splits = ready.manifest.column("split")
     return {
         "case": f"{form}@{value.resolution}",
         "arch": arch,
+        "weights": weights,
         "map": tested["mean"]["value"],
         "low": tested["mean"]["low"],
         "high": tested["mean"]["high"],
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--resolutions", type=int, nargs="+", default=[128, 192])
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["ssd", "faster_rcnn"])
     parser.add_argument("--arch", default="mobilenet_v1x0.25", help="without a resolution")
+    parser.add_argument("--weights", default="none", help="what the blocks begin with, as eyas train takes it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help="one of them alone, for example ssd@128")
     parser.add_argument("--cache", type=Path, help="folder of the emoji; the user's cache where it is not given")
@@ -223,8 +225,9 @@ def main() -> None:
             if given.case and given.case != f"{form}@{resolution}":
                 continue
             arch = f"{given.arch}@{resolution}"
-            name = f"{given.images}-{arch.replace('@', '-')}-{form}-{given.steps}-{given.batch}-{given.seed}"
-            rows.append(trained(data, given.folder / name, arch, form, given.steps, given.batch, given.seed))
+            name = f"{given.images}-{arch.replace('@', '-')}-{given.weights}-{form}-{given.steps}-{given.batch}-{given.seed}"
+            out = given.folder / name.replace("/", "_")
+            rows.append(trained(data, out, arch, given.weights, form, given.steps, given.batch, given.seed))
             print(json.dumps(rows[-1]) if given.json else line(rows[-1]), flush=True)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,10 @@
     python benchmarks/noisy_labels.py [--case NAME] [--json] [--out benchmarks/results] [--labels 500] [--images 20000]
         [--noise 0.4] [--steps 900] [--seeds 1] [--work FOLDER]
 
-From scratch on the clean labels; pretrained on the noisy images, with and without dropping the largest losses of a batch
-(training.small_loss), and what each pretrained network knows before it is fine-tuned, one of them without label smoothing.
-Test accuracy on the 10,000 clean test images with intervals, and each case against the first by paired bootstrap. A run that
-was stopped goes on.
+From scratch on the clean labels, for as many steps as fine-tuning has and on as many images as both trainings see;
+pretrained on the noisy images, with and without dropping the largest losses of a batch (training.small_loss), and what each
+pretrained network knows before it is fine-tuned, one of them without label smoothing. Test accuracy on the 10,000 clean test
+images with intervals, and each case against the first by paired bootstrap. A run that was stopped goes on.
 """
 
 import argparse
@@ -36,8 +36,10 @@ from eyas.studies.proof import accuracy, compare
 
 ARCH = "mobilenet_v1x0.5@32/8"
 BASE = "clean labels only, from scratch"
+LONG = "clean labels only, from scratch, as many images as both"
 CASES = (
     BASE,
+    LONG,
     "noisy labels only, without label smoothing",
     "noisy labels only",
     "noisy labels only, small losses",
@@ -49,21 +51,21 @@ DATA = "fashion-mnist"
 
 
 def taught(
-    case: str, run: Run, data: Data, noisy: tuple[int, float], lessons: tuple[Training, Training], seed: int
+    case: str, run: Run, data: Data, noisy: tuple[int, float], lessons: tuple[Training, Training, Training], seed: int
 ) -> np.ndarray:
     """Which test images the case's network answers rightly; what was trained before is not trained again."""
-    clean, much = lessons
+    clean, much, long = lessons
     begin: Start = start(parse(ARCH), "none")
     name, model = case.replace(",", "").replace(" ", "-"), None
-    if case != BASE:
+    if case not in (BASE, LONG):
         small, sharp = "small losses" in case, "without label smoothing" in case
         much = replace(much, small_loss=noisy[1] if small else 0.0, label_smoothing=0.0 if sharp else much.label_smoothing)
         place = Run(run.path / ("small" if small else "sharp" if sharp else "all"))
         place.path.mkdir(exist_ok=True)
         begin = pretrained(place, DATA, begin, data, for_noisy(much), Splits(), seed, None, lambda _: some_noisy(*noisy, seed))
         model = place.path / FOLDER / "model" / MODEL
-    if "only" not in case or case == BASE:
-        lesson = for_clean(replace(clean, layer_decay=0.8 if "layer-wise" in case else 1.0))
+    if "only" not in case or case in (BASE, LONG):
+        lesson = for_clean(replace(long if case == LONG else clean, layer_decay=0.8 if "layer-wise" in case else 1.0))
         done = run.stage(
             name,
             lambda folder: supervised(folder, case, begin, data, lesson, seed),
@@ -91,12 +93,13 @@ def results(given: argparse.Namespace, cases: list[str]) -> Iterator[dict[str, o
     plain = Augment(operations=0, crop=0.7)
     clean = Training(epochs=0.01, min_steps=max(1, given.steps // 3), dropout=0.1, drop_path=0.0, augment=plain)
     much = replace(clean, min_steps=given.steps, batch=64)
+    long = replace(much, min_steps=given.steps + given.steps // 6)
     right: dict[str, list[np.ndarray]] = {case: [] for case in cases}
     for seed in range(given.seeds):
         with Run.open(given.work / f"{given.labels}-{given.images}-{given.noise}-{seed}") as run:
             data = prepare(run, DATA, None, given.labels, Splits(), 32, seed, hidden_joins_pile=False)
             for case in cases:
-                right[case].append(taught(case, run, data, (given.images, given.noise), (clean, much), seed))
+                right[case].append(taught(case, run, data, (given.images, given.noise), (clean, much, long), seed))
                 if seed == given.seeds - 1:
                     yield row(case, right)
 
