@@ -37,6 +37,14 @@ class TestRun:
             assert all((run / f"{seed}{stage}" / "model.safetensors").exists() for stage in ("teacher", *stages))
             assert not (run / f"{seed}fixmatch/control").exists()  # that of the first round is the same network
 
+    def test_the_first_control_is_the_teacher_and_that_of_a_wider_student_is_not(self, run):
+        weights = {stage: (run / stage / "model.safetensors").read_bytes() for stage in ("teacher", "round-1/control")}
+        assert weights["teacher"] == weights["round-1/control"]
+        assert read_json(run / "round-2" / "control" / "stage.json")["result"]["arch"] == WIDER
+        asked = read_json(run / "teacher" / "inputs.json")["inputs"]
+        assert asked == read_json(run / "round-1" / "control" / "inputs.json")["inputs"]
+        assert asked["ratio"] == 1  # as many images a step as the student sees
+
     def test_a_student_teaches_the_next_round(self, run):
         inputs = read_json(run / "round-2" / "labels" / "inputs.json")["inputs"]
         teacher = read_json(run / "round-2" / "verdict" / "inputs.json")["inputs"]["teacher"]
