@@ -18,8 +18,9 @@ from eyas.recipe import Augment, Round, SelfTraining, Splits, Training
 from eyas.run import Run, read_json
 from eyas.studies import reproduce_train
 from eyas.studies.learning import MODEL, Lesson, learn, start
-from eyas.studies.noisy_student import Comparison, School
+from eyas.studies.noisy_student import School
 from eyas.studies.prepare import Data, prepare
+from eyas.studies.proof import Comparison
 from eyas.studies.reproduce import STUDIES, alike, reproduce, study_named
 from eyas.studies.reproduce_bench import Bench, bench_of, noised_answers, noised_network
 from eyas.studies.reproduce_cells import BASELINE, Cell, cells, picked
