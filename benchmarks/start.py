@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from runtimes import median
 from torch import nn
 
 from eyas.arch.parse import parse
@@ -59,8 +60,7 @@ def rows(repeats: int) -> list[dict[str, Any]]:
         rounds = [{name: timed(words) for name, words in asked.items()} for _ in range(repeats)]
     found = []
     for name in list(asked)[1:]:
-        ratios = np.sort([each[PEER] / each[name] for each in rounds])
-        outer = int(repeats / 2 - 0.98 * repeats**0.5)  # the binomial's 2.5 %, by the normal
+        ratio, low, high = median(np.array([each[PEER] / each[name] for each in rounds]))
         found.append(
             {
                 "case": name,
@@ -68,9 +68,9 @@ def rows(repeats: int) -> list[dict[str, Any]]:
                 "peer_value": round(float(np.median([each[PEER] for each in rounds])), 3),
                 "eyas_value": round(float(np.median([each[name] for each in rounds])), 3),
                 "unit": "s a process",
-                "ratio": round(float(np.median(ratios)), 2),
-                "low": round(float(ratios[max(0, outer)]), 2),
-                "high": round(float(ratios[min(repeats - 1, repeats - 1 - outer)]), 2),
+                "ratio": round(ratio, 2),
+                "low": round(low, 2),
+                "high": round(high, 2),
             }
         )
     return found

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eyas.arch.ops import conv, separable
+from eyas.arch.parse import parse
 from eyas.arch.spec import Arch, Stage
 from eyas.deploy.ladder import climb, lost, share
 from eyas.deploy.parity import CONTRACTS, Classes, Parity, agreed, check, reference_of
@@ -14,6 +15,7 @@ from eyas.deploy.shipment import Shipment
 from eyas.deploy.target import TARGETS
 from eyas.errors import UserError
 from eyas.nn.build import build
+from eyas.nn.detectors import build_detector
 from eyas.nn.equalize import divide, joints
 from eyas.nn.fold import folded
 from tests.fakes import lively, pictures
@@ -40,7 +42,9 @@ class Plain:
     runs_on_devices = False
 
     def build(self, shipment, quantization):
-        made = (shipment.network.state_dict()["head.weight"].numpy().tobytes(), quantization.ranges.encode())
+        weights = shipment.network.state_dict()
+        head = weights.get("head.weight", next(iter(weights.values())))  # a detector has no head of a classifier
+        made = (head.numpy().tobytes(), quantization.ranges.encode())
         return {self.file: b"".join(made).ljust(1000 + 100 * len(quantization.floats))}, {}
 
     def open(self, *_):
@@ -70,11 +74,11 @@ class Judge:
     """Says of each file in turn what it is told to say, and remembers the files."""
 
     def __init__(self, *told):
-        self.told, self.seen = list(told), []
+        self.told, self.seen, self.side = list(told), [], 16
 
     def __call__(self, artifact):
         self.seen.append(artifact)
-        assert artifact.predictor()(np.zeros((1, 16, 16, 3), np.uint8)).shape[0] == 1
+        assert artifact.predictor()(np.zeros((1, self.side, self.side, 3), np.uint8)).shape[0] == 1
         return self.told[len(self.seen) - 1] if len(self.seen) <= len(self.told) else self.told[-1]
 
 
@@ -179,6 +183,19 @@ def test_a_network_that_cannot_be_equalized_is_told_why(small, tmp_path):
     climbed = climb(silu, tmp_path, "plain-int8", Judge(parity(0.05), parity(0)), never, CONTRACT)
     assert [(step.rung, step.tried) for step in climbed.steps] == [("plain", True), ("equalized", False), ("percentile", True)]
     assert "not for SiLU or hard swish" in climbed.steps[1].why
+
+
+def test_a_detector_is_neither_equalized_nor_taught_and_is_told_why(small, tmp_path):
+    made = build_detector(parse("mobilenet_v1x0.1@32"), "ssd", len(CLASSES))
+    images = pictures(8, 32).numpy()
+    found = replace(small, network=made, resolution=32, calibration=images, kind="detect")
+    judge = Judge(parity(0.05))
+    judge.side = 32
+    climbed = climb(found, tmp_path, "plain-int8", judge, None, CONTRACT)
+    why = {step.rung: step.why for step in climbed.steps if not step.tried}
+    assert "it is a detector, whose heads read maps between the layers" in why["equalized"]
+    assert "cannot be taught by another one's" in why["tuned"]
+    assert {step.rung for step in climbed.steps if step.tried} == {"plain", "percentile", "mse", "floats"}
 
 
 def test_a_ladder_that_was_killed_ends_in_the_same_bytes(small, tmp_path):

@@ -94,14 +94,6 @@ def test_int8_and_half_the_precision_keep_what_is_promised_or_say_why(run):
     assert made["bytes"] < read_json(run / "artifacts" / "onnx-fp16" / "stage.json")["result"]["bytes"]
 
 
-def test_detectors_cannot_be_equalized_or_taught_and_the_ladder_says_so(boxes):
-    exported(boxes, "--to", "onnx-int8", "--max_drop", "0pt")
-    steps = {step["rung"]: step for step in read_json(boxes / "artifacts" / "onnx-int8" / "ladder.json")["steps"]}
-    if not steps["plain"]["why"].endswith("the ladder ends"):
-        assert "it is a detector" in steps["equalized"]["why"]
-        assert "cannot be taught" in steps.get("tuned", {"why": "cannot be taught"})["why"]
-
-
 def test_attributes_are_told_each_with_its_probability(attributes):
     assert exported(attributes, "--to", "onnx") == 0
     picture = str(attributes.parent / "pictures" / "0-1.png")
