@@ -182,8 +182,8 @@ class SelfTraining:
             validation images, however confident the teacher is; 0 rejects none, as the paper.
         per_class: pseudo-labelled images that every class gets when balanced (Noisy Student: 130,000), or has at most when
             not; 0: as many as the median class, or all.
-        rounds: how many, or a list that says what each is: [{arch: efficientnet_b0, ratio: 3}, {ratio: 6}]. They end when a
-            student is not better than its teacher.
+        rounds: how many, or a list that says what each is: [{arch: efficientnet_b0, ratio: 3}, {ratio: 6}]. They end
+            early when a student is proven worse than its teacher.
         ratio: pseudo-labelled images for each labelled one in a batch (Noisy Student: 14, 14, 28 for its largest network, 3
             for B1 to B7, 1 for B0); 0 learns nothing from them.
         labels: `soft` keeps the teacher's probabilities, `hard` their largest.

@@ -90,9 +90,11 @@ class TestPlan:
 
 
 class TestVerdict:
-    def test_a_student_behind_its_teacher_ends_the_rounds(self):
-        ahead, behind = Comparison(1.0, -1.0, 3.0, 0.8, 100), Comparison(-1.0, -3.0, 1.0, 0.2, 100)
-        assert judged(behind, ahead)["goes_on"] and not judged(ahead, behind)["goes_on"]
+    def test_a_student_proven_worse_than_its_teacher_ends_the_rounds(self):
+        ahead, unsure = Comparison(1.0, -1.0, 3.0, 0.8, 100), Comparison(-1.0, -3.0, 1.0, 0.2, 100)
+        worse = Comparison(-3.0, -5.0, -1.0, 0.01, 100)
+        assert judged(unsure, ahead)["goes_on"] and judged(ahead, unsure)["goes_on"]
+        assert not judged(ahead, worse)["goes_on"]
         assert not judged(ahead, ahead)["helped"]  # 80 % of the resamples are no proof
 
     def test_says_over_how_many_seeds(self):

@@ -107,7 +107,7 @@ def named(who: str, number: int) -> str:
 
 
 def self_train(school: School) -> Course:
-    """A teacher, and rounds of students until one of them is not better than its teacher (Noisy Student, Algorithm 1).
+    """A teacher, and rounds of students until one of them is proven worse than its teacher (Noisy Student, Algorithm 1).
 
     The teacher sees as many images a step as the first student will: it is to be the best that the labels alone give, and no
     student is to seem better for having learned longer (docs/log.md).
