@@ -4,12 +4,11 @@
 called with progress on the terminal (`terminal`), and its result is shown (`show`, `costs`).
 """
 
-import ctypes
 import json
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from csv import DictWriter
 from dataclasses import asdict, dataclass, is_dataclass
 from difflib import get_close_matches
@@ -31,6 +30,7 @@ from eyas.cli.show import show_audit, show_export, show_fit, show_label, show_pr
 from eyas.cli.tasks import show_embed, show_evaluate, show_neighbors, show_train
 from eyas.cli.terminal import Bars, err, out
 from eyas.errors import EyasError, UserError
+from eyas.memory import keep
 from eyas.progress import listening
 from eyas.report.board import following
 from eyas.run import plain
@@ -156,14 +156,11 @@ def _settle() -> None:
     """Set this process up for training, before torch is loaded (docs/log.md, 2026-11-22).
 
     Threads that wait should spin only briefly: with the runtime's default they starve each other as soon as another
-    process works on the machine. And memory of large activations should stay with the process from step to step.
+    process works on the machine. And memory should stay with the process from step to step.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    with suppress(OSError, AttributeError):  # another C library than glibc
-        library = ctypes.CDLL("libc.so.6")
-        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            library.mallopt(option, 2**30)
+    keep()
 
 
 def _stream(lines: Iterator[Any], command: Command, name: str, as_json: bool) -> int:

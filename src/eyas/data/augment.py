@@ -16,7 +16,7 @@ from eyas.recipe import Augment
 
 Pixels = UInt8[np.ndarray, "_height _width _channels"]
 
-CHUNK = 1_600_000  # values changed at a time on a processor: fewer, and calls take longer than their work
+CHUNK = 5_000_000  # values changed at a time on a processor: fewer, and calls take longer than their work
 
 
 def prepare(image: Pixels, resolution: int, view: float = 1.0) -> UInt8[np.ndarray, "r r c"]:

@@ -37,12 +37,13 @@ def randaugment(images: Images, noise: Noise, operation_set: str, level: float) 
     posterize and solarize grow milder, and above magnitude 10 leave their range.
     """
     for turn in range(noise.operations.shape[1]):
-        drawn: dict[tuple[int, float], list[int]] = defaultdict(list)
-        for row, one in enumerate(zip(noise.operations[:, turn].tolist(), noise.signs[:, turn].tolist(), strict=True)):
-            drawn[one].append(row)
-        for (number, sign), rows in drawn.items():
-            operation = OPERATIONS[SETS[operation_set][number]]
-            images = changed(images, rows, operation, level, sign, noise.places[rows, turn])
+        drawn: dict[tuple[str, float], list[int]] = defaultdict(list)
+        names = [SETS[operation_set][number] for number in noise.operations[:, turn]]
+        for row, (name, sign) in enumerate(zip(names, noise.signs[:, turn].tolist(), strict=True)):
+            drawn[name, 1.0 if name in SIGNLESS else sign].append(row)
+        for (name, sign), rows in drawn.items():
+            if name != "identity":
+                images = changed(images, rows, OPERATIONS[name], level, sign, noise.places[rows, turn])
     return images
 
 
@@ -261,6 +262,7 @@ def _rotation(amount: float, height: int, width: int) -> tuple[float, ...]:
 
 
 Operation = Callable[[Images, float, float, Places], Images]
+SIGNLESS = ("identity", "autocontrast", "equalize", "solarize", "posterize", "invert", "cutout", "solarize_add")
 OPERATIONS: dict[str, Operation] = {
     "identity": _identity,
     "autocontrast": _autocontrast,

@@ -7,6 +7,8 @@ from threading import Barrier
 
 import torch
 
+from eyas.memory import keep
+
 
 @contextmanager
 def workers(count: int) -> Generator[ThreadPoolExecutor]:
@@ -14,6 +16,7 @@ def workers(count: int) -> Generator[ThreadPoolExecutor]:
 
     torch keeps its number of threads for each thread, and one for all that begin later; the latter is put back.
     """
+    keep()
     threads, begun = torch.get_num_threads(), Barrier(count + 1)
 
     def begin() -> None:
