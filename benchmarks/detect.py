@@ -1,7 +1,8 @@
 """SSD and Faster R-CNN on emoji pasted on photographs: mean average precision on emoji that training never showed.
 
-    python benchmarks/detect.py [--images 2400] [--steps 2000] [--resolutions 128 192] [--forms ssd faster_rcnn]
-        [--arch mobilenet_v1x0.25] [--weights none] [--batch 16] [--case ssd@128] [--folder DIR] [--json] [--out FOLDER]
+    python benchmarks/detect.py [--images 2400] [--steps 2000] [--batch 16] [--resolutions 128 192]
+        [--forms ssd faster_rcnn] [--arch mobilenet_v1x0.25] [--weights none] [--case ssd@128]
+        [--folder DIR] [--json] [--out FOLDER]
 
 The pictures: random parts of the sample photographs that scikit-learn and scikit-image bring along (320 pixels), on each one
 to five emoji of four vendors (benchmarks/emoji.py: fetched by npm, never redistributed), 32 to 128 pixels wide, mirrored and
@@ -18,6 +19,7 @@ import time
 from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +207,8 @@ def line(row: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2400, help="pictures in all three splits")
-    parser.add_argument("--steps", type=int, default=2000, help="optimizer steps of each detector")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, nargs="+", default=[2000], help="optimizer steps: of all, or of each of --forms")
+    parser.add_argument("--batch", type=int, nargs="+", default=[16], help="pictures a step: of all, or of each of --forms")
     parser.add_argument("--resolutions", type=int, nargs="+", default=[128, 192])
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["ssd", "faster_rcnn"])
     parser.add_argument("--arch", default="mobilenet_v1x0.25", help="without a resolution")
@@ -218,16 +220,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--out", type=Path, help="folder to keep the result in")
     given = parser.parse_args()
+    if not all(len(each) in (1, len(given.forms)) for each in (given.steps, given.batch)):
+        parser.error("--steps and --batch take one number, or one for each of --forms")
+    plan = list(zip(given.forms, cycle(given.steps), cycle(given.batch), strict=False))
     data = write_data(given.folder / f"images-{given.images}", given.images, given.cache)
     rows = []
     for resolution in given.resolutions:
-        for form in given.forms:
+        for form, steps, batch in plan:
             if given.case and given.case != f"{form}@{resolution}":
                 continue
             arch = f"{given.arch}@{resolution}"
-            name = f"{given.images}-{arch.replace('@', '-')}-{given.weights}-{form}-{given.steps}-{given.batch}-{given.seed}"
+            name = f"{given.images}-{arch.replace('@', '-')}-{given.weights}-{form}-{steps}-{batch}-{given.seed}"
             out = given.folder / name.replace("/", "_")
-            rows.append(trained(data, out, arch, given.weights, form, given.steps, given.batch, given.seed))
+            rows.append(trained(data, out, arch, given.weights, form, steps, batch, given.seed))
             print(json.dumps(rows[-1]) if given.json else line(rows[-1]), flush=True)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,7 @@ class Augment:
         _require(self, "0 or above", "operations", "magnitude", "mixup", "cutmix")
         _require(self, "above 0 and at most 1", "crop")
         _require(self, "from 0 to 1", "erase")
+        _floats(self)
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class Training:
         _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path", "small_loss")
         _require(self, "above 0 and at most 1", "norm_momentum", "decay_factor", "plateau_factor", "layer_decay")
         _require(self, "above 0 and at most 1", "test_crop", "train_resolution")
+        _floats(self)
 
     def steps(self, images: int) -> int:
         """Optimizer steps of a run over `images` labelled images, at least 1; the batch must be known."""
@@ -165,6 +167,7 @@ class Round:
 
     def __post_init__(self) -> None:
         _require(self, "0 or above", "ratio", "epochs")
+        _floats(self)
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,7 @@ class SelfTraining:
         _require(self, "0 or above", "ratio")
         if isinstance(self.rounds, int):
             _require(self, "0 or above", "rounds")
+        _floats(self)
 
     def plan(self) -> tuple[Round, ...]:
         """The rounds one by one, each with its ratio; none where nothing is to be learned from the pile."""
@@ -231,6 +235,7 @@ class Splits:
 
     def __post_init__(self) -> None:
         _require(self, "above 0 and below 1", "validation", "test")
+        _floats(self)
 
 
 def to_dict(value: Any) -> Any:
@@ -287,6 +292,14 @@ _RANGES: dict[str, Callable[[float], bool]] = {
     "above 0 and at most 1": lambda value: 0 < value <= 1,
     "above 0 and below 1": lambda value: 0 < value < 1,
 }
+
+
+def _floats(recipe: Any) -> None:
+    """Whole numbers that stand for floats become these: `epochs=20` and `epochs=20.0` are one recipe, and one run."""
+    for each in fields(recipe):
+        value = getattr(recipe, each.name)
+        if each.type is float and type(value) is int:
+            object.__setattr__(recipe, each.name, float(value))
 
 
 def _require(recipe: Any, expected: str, *names: str) -> None:
