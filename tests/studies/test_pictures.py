@@ -10,6 +10,7 @@ from eyas.data.manifest import Manifest
 from eyas.progress import listening
 from eyas.recipe import Augment, Training
 from eyas.run import read_json
+from eyas.studies.report import write_report
 from tests.heard import Heard
 from tests.studies.test_train_attributes import write
 
@@ -47,6 +48,7 @@ def ids(run: Path, *splits: str) -> set[str]:
 
 def test_of_the_same_data_and_seed_it_has_seen_none(table, teacher, tmp_path):
     assert taught(table, tmp_path / "student", teacher) == ({"test": 0, "validation": 0}, [])
+    assert "It had seen" not in write_report(tmp_path / "student").read_text()
 
 
 def test_of_another_seed_it_has_seen_some_which_is_said(table, teacher, tmp_path):
@@ -61,6 +63,8 @@ def test_of_another_seed_it_has_seen_some_which_is_said(table, teacher, tmp_path
     counts = f"{saw['test']} of {len(test)} test images and {saw['validation']} of {len(validation)} validation images"
     assert f"has seen {counts} of its student" in sentence
     assert "the same data and --seed" in sentence
+    page = write_report(tmp_path / "student").read_text()
+    assert f"It had seen {counts} in its own training: figures on them are too good." in page
 
 
 def test_its_pile_counts_whatever_the_files_are_called(table, teacher, tmp_path):

@@ -126,5 +126,12 @@ def taught(found: TaskRun, answers: str) -> str:
     images = " and ".join(f"{count:,} {kind}" for kind, count in parts.items() if count)
     return (
         f"`{teacher}` was the teacher: the network learnt its {answers} of {images} images. No label was looked at in "
-        "training; those of the validation images chose the best weights."
+        f"training; those of the validation images chose the best weights.{_seen(found)}"
     )
+
+
+def _seen(found: TaskRun) -> str:
+    """A warning where the teacher knew held-out images of its student."""
+    saw, splits = found.stages["model"].result.get("teacher_saw") or {}, found.data.findings["splits"]
+    counts = " and ".join(f"{count:,} of {splits[split]:,} {split} images" for split, count in saw.items() if count)
+    return f" **It had seen {counts} in its own training: figures on them are too good.**" if counts else ""
