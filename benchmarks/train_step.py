@@ -1,6 +1,6 @@
 """One optimizer step, of ours and of timm, timed in turn in one run; what the loop costs; whether bfloat16 learns as well.
 
-    python benchmarks/train_step.py [--case NAME] [--json] [--out benchmarks/results] [--pairs 20] [--profile]
+    python benchmarks/train_step.py [--case NAME] [--json] [--out benchmarks/results] [--pairs 20] [--seeds 20] [--profile]
 
 Only the ratio holds from one machine, or one minute, to another.
 
@@ -12,17 +12,15 @@ Only the ratio holds from one machine, or one minute, to another.
 * NETWORK bfloat16: our own step in bfloat16 against float32.
 * loop overhead: the loop against a bare forward, backward and optimizer of the same network; the ratio is bare over
   loop, so 0.97 is an overhead of 3 %.
-* loss curve: 200 steps on the same batches in bfloat16 against float32, from five seeds; the values are the mean losses of
+* loss curve: 200 steps on the same batches in bfloat16 against float32, from --seeds seeds; the values are the mean losses of
   the last 20 steps, the ratio is ours over the peer's, and `spread` is how far the seeds alone are apart in float32
-  (standard deviation over mean): a ratio can be known no better than that over the root of five.
+  (standard deviation over mean): a ratio can be known no better than that over the root of their number.
 """
 
 import argparse
-import ctypes
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -40,6 +38,7 @@ from eyas.learn.device import Device, choose
 from eyas.learn.state import State
 from eyas.learn.train import train
 from eyas.learn.way import choose_way
+from eyas.memory import keep
 from eyas.nn.build import build
 from eyas.recipe import Training
 from eyas.run import write_json
@@ -59,7 +58,7 @@ CASES = (*PEERS, *(case + BFLOAT16 for case in PEERS), OVERHEAD, CURVE)
 SMALL = "mobilenet_v1x0.25@128"  # where the loop weighs most
 BATCH = 32
 CLASSES = 10
-STEPS, SEEDS = 200, 5  # of a loss curve
+STEPS = 200  # of a loss curve
 LONG = 10**6  # steps of a run that is worth a measurement
 
 Step = Callable[[], None]
@@ -211,18 +210,18 @@ def last_loss(bfloat16: bool, seed: int) -> float:
     return float(np.mean([float(sum(step.losses.values())) for step in steps][-20:]))
 
 
-def curve() -> Row:
-    losses = np.array([[last_loss(bfloat16, seed) for bfloat16 in (True, False)] for seed in range(SEEDS)])
+def curve(seeds: int) -> Row:
+    losses = np.array([[last_loss(bfloat16, seed) for bfloat16 in (True, False)] for seed in range(seeds)])
     ours, theirs = losses.mean(axis=0)
     found = row(CURVE, "eyas float32", "nats", ours, theirs, losses[:, 0] / losses[:, 1])
     values = {"peer_value": round(float(theirs), 4), "eyas_value": round(float(ours), 4)}
-    return found | values | {"spread": round(float(losses[:, 1].std(ddof=1) / theirs), 4)}
+    return found | values | {"spread": round(float(losses[:, 1].std(ddof=1) / theirs), 4), "seeds": seeds}
 
 
-def measured(case: str, pairs: int) -> Row:
+def measured(case: str, pairs: int, seeds: int) -> Row:
     if case == OVERHEAD:
         return overhead(pairs)
-    return curve() if case == CURVE else network_case(case, pairs)
+    return curve(seeds) if case == CURVE else network_case(case, pairs)
 
 
 def show_profile(case: str) -> None:
@@ -241,22 +240,16 @@ def show_profile(case: str) -> None:
         print(f"  {each.key[:60]:60s} {each.self_cpu_time_total / 3e3:8.1f} ms {each.self_cpu_time_total / total:6.1%}")
 
 
-def settle() -> None:
-    """Memory of large maps stays with the process, as the command line has it (`eyas.cli`); both sides gain."""
-    with suppress(OSError, AttributeError):
-        for option in (-3, -1):
-            ctypes.CDLL("libc.so.6").mallopt(option, 2**30)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES)
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--out", type=Path, help="folder to keep the result in")
     parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="of the loss curve")
     parser.add_argument("--profile", action="store_true", help="show where the time goes instead")
     given = parser.parse_args()
-    settle()
+    keep()  # as in every training of Eyas; both sides gain
     cases = [given.case] if given.case else CASES
     if given.profile:
         for case in cases:
@@ -265,7 +258,7 @@ def main() -> None:
         return
     found = []
     for case in cases:
-        found.append(measured(case, given.pairs))
+        found.append(measured(case, given.pairs, given.seeds))
         each = found[-1]
         text = f"{each['case']:32s} {each['ratio']:6.3f}x ({each['low']} to {each['high']}) of {each['peer']}"
         print(json.dumps(each) if given.json else text, flush=True)
