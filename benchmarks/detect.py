@@ -1,8 +1,8 @@
 """SSD and Faster R-CNN on emoji pasted on photographs: mean average precision on emoji that training never showed.
 
     python benchmarks/detect.py [--images 2400] [--steps 2000] [--batch 16] [--resolutions 128 192]
-        [--forms ssd faster_rcnn] [--arch mobilenet_v1x0.25] [--weights none] [--case ssd@128]
-        [--folder DIR] [--json] [--out FOLDER]
+        [--forms ssd faster_rcnn] [--arch mobilenet_v1x0.25] [--weights none] [--looks 0]
+        [--case ssd@128] [--folder DIR] [--json] [--out FOLDER]
 
 The pictures: random parts of the sample photographs that scikit-learn and scikit-image bring along (320 pixels), on each one
 to five emoji of four vendors (benchmarks/emoji.py: fetched by npm, never redistributed), 32 to 128 pixels wide, mirrored and
@@ -10,7 +10,9 @@ turned a little. What an emoji is of is its class (smileys, food, animals, trave
 that stands in a picture of the test split is in none of the others, by whichever vendor, so that a class is tested on things
 of it that were not seen. About one picture in twenty has nothing on it. Photographs are shared by the splits.
 
-Everything is a run of Eyas in --folder: what was stopped goes on there, and what is done is not done again.
+Everything is a run of Eyas in --folder: what was stopped goes on there, and what is done is not done again. --out keeps the
+rows of other cases that a file there has. Of Faster R-CNN, which looks at 300 regions of every picture, an evaluation takes
+as long as a hundred steps: --looks 1 has only the one at the end.
 """
 
 import argparse
@@ -33,9 +35,9 @@ from eyas.deploy.measure import machine
 from eyas.errors import UserError
 from eyas.nn.detector import Form
 from eyas.recipe import Augment, Splits, Training
-from eyas.run import Run, write_atomic, write_json
+from eyas.run import Run, read_json, write_atomic, write_json
 from eyas.studies.detection import Boxed, read_boxed, tested_boxes
-from eyas.studies.learning import start
+from eyas.studies.learning import EVALUATIONS, start
 from eyas.studies.prepare import prepare
 from eyas.studies.train_detect import train_detect
 
@@ -152,7 +154,7 @@ def write_data(folder: Path, images: int, cache: Path | None) -> Path:
     return listing
 
 
-def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: int, batch: int, seed: int) -> Row:
+def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: int, batch: int, looks: int, seed: int) -> Row:
     """One detector: trained, and judged on the test split."""
     value = parse(arch)
     training = Training(
@@ -165,6 +167,7 @@ def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: i
         precision="float32",
         compile="off",
         checkpoint_every=100,
+        evaluate_every=-(-steps // looks) if looks else 0,
         augment=Augment(operations=1, magnitude=3.0, crop=0.5),
     )
     begun = time.perf_counter()
@@ -191,6 +194,7 @@ def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: i
         "steps": done.result["steps"],
         "best_step": done.result["best_step"],
         "batch": batch,
+        "looks": looks or EVALUATIONS,
         "seconds": round(time.perf_counter() - begun),  # of this call: less where a run went on
     }
 
@@ -213,6 +217,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["ssd", "faster_rcnn"])
     parser.add_argument("--arch", default="mobilenet_v1x0.25", help="without a resolution")
     parser.add_argument("--weights", default="none", help="what the blocks begin with, as eyas train takes it")
+    parser.add_argument("--looks", type=int, default=0, help="evaluations on the way; 0: as many as eyas train has")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help="one of them alone, for example ssd@128")
     parser.add_argument("--cache", type=Path, help="folder of the emoji; the user's cache where it is not given")
@@ -230,13 +235,17 @@ def main() -> None:
             if given.case and given.case != f"{form}@{resolution}":
                 continue
             arch = f"{given.arch}@{resolution}"
-            name = f"{given.images}-{arch.replace('@', '-')}-{given.weights}-{form}-{steps}-{batch}-{given.seed}"
+            parts = (given.images, arch.replace("@", "-"), given.weights, form, steps, batch, given.seed)
+            name = "-".join(map(str, (*parts, *([given.looks] if given.looks else []))))
             out = given.folder / name.replace("/", "_")
-            rows.append(trained(data, out, arch, given.weights, form, steps, batch, given.seed))
+            rows.append(trained(data, out, arch, given.weights, form, steps, batch, given.looks, given.seed))
             print(json.dumps(rows[-1]) if given.json else line(rows[-1]), flush=True)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
-        write_json(given.out / "detect.json", {"date": str(date.today()), "machine": machine(), "rows": rows})
+        kept = read_json(given.out / "detect.json")["rows"] if (given.out / "detect.json").exists() else []
+        rows = [*(row for row in kept if row["case"] not in {new["case"] for new in rows}), *rows]
+        told = {"date": str(date.today()), "machine": machine(), "rows": sorted(rows, key=lambda row: row["case"])}
+        write_json(given.out / "detect.json", told)
 
 
 if __name__ == "__main__":
