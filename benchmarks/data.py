@@ -1,8 +1,10 @@
 """Image files to augmented batches, against timm's loader; what the data check holds in memory; what augmenting takes.
 
-    python benchmarks/data.py [--case NAME] [--json] [--out benchmarks/results] [--images 1024] [--audited 4000] [--pairs 5]
+    python benchmarks/data.py [--case NAME ...] [--json] [--out benchmarks/results] [--images 1024] [--audited 4000] [--pairs 5]
 
 Everything is timed in turn in one run on the same files, and only ratios hold from one machine, or one minute, to another.
+
+--out keeps the rows of other cases that a file there has.
 
 * first epoch, later epochs: JPEG files of 500x375 to batches of 32 at 224 pixels, in random crops, mirrorings and two
   RandAugment operations of magnitude 9. Ours decodes, checks and keeps every image (`build`), then makes the batches; later
@@ -55,7 +57,7 @@ from eyas.learn.train import train
 from eyas.memory import keep
 from eyas.nn.build import build as network_of
 from eyas.recipe import Augment, Splits, Training
-from eyas.run import Run, write_json
+from eyas.run import Run, read_json, write_json
 from eyas.studies.prepare import prepare, side_of
 from eyas.tasks.classify import Classify
 
@@ -348,9 +350,18 @@ def augmentation_share(images: int, pairs: int) -> Row:
     return compared(SHARE, 1 - times[:, 0] / times[:, 1], alone, beside, "ms/step") | {"peer": "one batch that is there"}
 
 
+def keep_row(out: Path, row: Row) -> None:
+    """Write a result at once: what follows may take an hour."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "data.json"
+    others = [other for other in read_json(file)["rows"] if other["case"] != row["case"]] if file.exists() else []
+    rows = sorted([*others, row], key=lambda each: CASES.index(each["case"]))
+    write_json(file, {"date": str(date.today()), "machine": machine(), "rows": rows})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--case", choices=CASES, nargs="+", default=CASES)
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--out", type=Path, help="folder to keep the result in")
     parser.add_argument("--images", type=int, default=1024, help="files of 500x375")
@@ -368,17 +379,15 @@ def main() -> None:
         AUDIT: partial(audit_memory, given.audited),
         SHARE: partial(augmentation_share, given.images, given.pairs),
     }
-    found = []
-    for case in [given.case] if given.case else CASES:
-        found.append(row := measure[case]())
+    for case in given.case:
+        row = measure[case]()
         if given.json:
             print(json.dumps(row), flush=True)
         else:
             print(f"{case:20s} {row['ratio']:6.2f} ({row['low']} to {row['high']}): {row['eyas_value']} {row['unit']} against")
             print(f"{'':20s} {row['peer_value']} of {row['peer']}", f"; {row['memory_mb']} MB" if "memory_mb" in row else "")
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_json(given.out / "data.json", {"date": str(date.today()), "machine": machine(), "rows": found})
+        if given.out:
+            keep_row(given.out, row)
 
 
 if __name__ == "__main__":
