@@ -17,7 +17,6 @@ as long as a hundred steps: --looks 1 has only the one at the end.
 
 import argparse
 import json
-import time
 from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
@@ -170,7 +169,6 @@ def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: i
         evaluate_every=-(-steps // looks) if looks else 0,
         augment=Augment(operations=1, magnitude=3.0, crop=0.5),
     )
-    begun = time.perf_counter()
     with Run.open(out) as run:
         ready = prepare(run, str(data), None, 0, Splits(), value.resolution, seed, False, to_train=False, reader=read_boxed)
         done = train_detect(run, start(value, weights), ready, training, seed, form)
@@ -195,7 +193,6 @@ def trained(data: Path, out: Path, arch: str, weights: str, form: Form, steps: i
         "best_step": done.result["best_step"],
         "batch": batch,
         "looks": looks or EVALUATIONS,
-        "seconds": round(time.perf_counter() - begun),  # of this call: less where a run went on
     }
 
 
