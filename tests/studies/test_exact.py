@@ -16,7 +16,9 @@ from tests.studies.conftest import Photos
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("exact")]
 
-EYAS = (sys.executable, "-c", "import sys; from eyas.cli import main; sys.exit(main())")
+# Where a shell began the tests in the background, it had them ignore Ctrl-C, and what they start as well.
+HEEDS = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+EYAS = (sys.executable, "-c", f"{HEEDS}from eyas.cli import main; sys.exit(main())")
 EXACT = ("*.safetensors", "log.jsonl", "*.parquet", "*.onnx", "pixels.bin", "selection.json", "verdict.json", "audit.json")
 
 
