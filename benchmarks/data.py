@@ -10,7 +10,7 @@ Everything is timed in turn in one run on the same files, and only ratios hold f
   RandAugment operations of magnitude 9. Ours decodes, checks and keeps every image (`build`), then makes the batches; later
   it only makes them. The peer is timm's `create_loader` with `rand-m9-mstd0.5`, in a process of its own, its workers already
   started, at the best of 0, 1, 2 and 4 of them, with its prefetcher and without. Files are in the system's memory for both.
-  Eyas has the C library keep large pieces of memory (`eyas/memory.py`), which makes timm faster too: the peer is timm as its
+  Eyas has the C library keep large pieces of memory (`eyas/memory.py`), from which timm may gain too: the peer is timm as its
   users have it, and `kept_ratio` is against timm with that. `processor_ms` is processor time an image, timm's without workers.
 * audit memory: a process of its own reads, decodes and checks `--audited` JPEG files of 256x256 (100000 is the size that
   the project answers for; it takes 1 GB of disk for the files and 20 for what is prepared of them). The peer value is the

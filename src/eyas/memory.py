@@ -10,8 +10,8 @@ _BYTES = 2**30
 def keep() -> None:
     """Have memory of pictures and activations stay with the process, to be used again for the next.
 
-    The C library gives large pieces back to the system at once, which clears them anew every time: that takes longer than
-    decoding or changing a small picture does (docs/log.md, 2026-11-22). Another C library than glibc is left as it is.
+    The C library gives large pieces back to the system at once, which clears them anew every time. Another C library than
+    glibc is left as it is.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL("libc.so.6")
