@@ -32,7 +32,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
@@ -42,6 +41,7 @@ import numpy as np
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it: threads that wait leave the cores to others
 import torch
+from kept import Row, keep_row
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -50,14 +50,13 @@ from eyas.arch.parse import parse
 from eyas.data.batches import Batch, Examples, Part, Stream
 from eyas.data.manifest import Manifest
 from eyas.data.store import Store, build
-from eyas.deploy.measure import machine
 from eyas.learn.device import choose
 from eyas.learn.state import State
 from eyas.learn.train import train
 from eyas.memory import keep
 from eyas.nn.build import build as network_of
 from eyas.recipe import Augment, Splits, Training
-from eyas.run import Run, read_json, write_json
+from eyas.run import Run
 from eyas.studies.prepare import prepare, side_of
 from eyas.tasks.classify import Classify
 
@@ -76,7 +75,6 @@ ARCH = "mobilenet_v1x0.5@128"
 STEPS = 10
 AUDITED = 256  # pixels a side
 
-Row = dict[str, object]
 Timed = Callable[[], float]  # seconds
 
 
@@ -350,15 +348,6 @@ def augmentation_share(images: int, pairs: int) -> Row:
     return compared(SHARE, 1 - times[:, 0] / times[:, 1], alone, beside, "ms/step") | {"peer": "one batch that is there"}
 
 
-def keep_row(out: Path, row: Row) -> None:
-    """Write a result at once: what follows may take an hour."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "data.json"
-    others = [other for other in read_json(file)["rows"] if other["case"] != row["case"]] if file.exists() else []
-    rows = sorted([*others, row], key=lambda each: CASES.index(each["case"]))
-    write_json(file, {"date": str(date.today()), "machine": machine(), "rows": rows})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, nargs="+", default=CASES)
@@ -387,7 +376,7 @@ def main() -> None:
             print(f"{case:20s} {row['ratio']:6.2f} ({row['low']} to {row['high']}): {row['eyas_value']} {row['unit']} against")
             print(f"{'':20s} {row['peer_value']} of {row['peer']}", f"; {row['memory_mb']} MB" if "memory_mb" in row else "")
         if given.out:
-            keep_row(given.out, row)
+            keep_row(given.out / "data.json", row, CASES)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
 """One optimizer step, of ours and of timm, timed in turn in one run; what the loop costs; whether bfloat16 learns as well.
 
-    python benchmarks/train_step.py [--case NAME] [--json] [--out benchmarks/results] [--pairs 20] [--seeds 20] [--profile]
+    python benchmarks/train_step.py [--case NAME ...] [--json] [--out benchmarks/results] [--pairs 20] [--seeds 20] [--profile]
 
-Only the ratio holds from one machine, or one minute, to another.
+Only the ratio holds from one machine, or one minute, to another. --out keeps the rows of other cases that a file there has.
 
 * NETWORK: the peer is timm's network of the same shapes in its defaults (float32, NCHW). Ours is computed as
   `eyas.learn.way` chooses for a long run (not compiled), and includes what `eyas.learn.train` does around the step:
   schedule, clipping, averaged weights. All optimizers are fused AdamW. `roofline` is the time that our step would take if
   its convolutions ran as fast as a matrix product in the precision chosen, or moving its maps once in each of forward,
   and twice in backward, as a copy does (the larger of the two), over the time that it takes; both measured in the same run.
-* NETWORK bfloat16: our own step in bfloat16 against float32.
+* NETWORK bfloat16: our own step in bfloat16 against float32, both with torch's operations.
+* NETWORK fused: our own step with the kernels of `eyas.nn.fused` against torch's operations, each in the precision in which
+  it is faster.
+* NETWORK compiled: our own step compiled by torch against its operations as they are, both in the precision in which the latter
+  are faster; `compiling` are the seconds of the first step.
+* NETWORK layout: our own step channels-last against channels-first, both with torch's operations.
 * loop overhead: the loop against a bare forward, backward and optimizer of the same network; the ratio is bare over
   loop, so 0.97 is an overhead of 3 %.
-* loss curve: 200 steps on the same batches in bfloat16 against float32, from --seeds seeds; the values are the mean losses of
+* loss curve: 200 steps on the same batches, fused in bfloat16 against torch's in float32, from --seeds seeds (without a
+  compiler torch's in bfloat16); the values are the mean losses of
   the last 20 steps, the ratio is ours over the peer's, and `spread` is how far the seeds alone are apart in float32
   (standard deviation over mean): a ratio can be known no better than that over the root of their number.
 """
@@ -21,27 +27,26 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from datetime import date
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
+from kept import Row, keep_row
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from eyas.arch.cost import breakdown, cost
 from eyas.arch.parse import parse
 from eyas.data.batches import Batch
-from eyas.deploy.measure import machine
 from eyas.learn.device import Device, choose
 from eyas.learn.state import State
 from eyas.learn.train import train
-from eyas.learn.way import choose_way
+from eyas.learn.way import Way, choose_way
 from eyas.memory import keep
 from eyas.nn.build import build
 from eyas.recipe import Training
-from eyas.run import write_json
 from eyas.tasks.classify import Classify
 
 PEERS = {  # timm's name, and a width that no name of it has
@@ -52,9 +57,9 @@ PEERS = {  # timm's name, and a width that no name of it has
     "efficientnet_b0@224": ("tf_efficientnet_b0", 1.0),
     "mobilenet_v2@224": ("mobilenetv2_100", 1.0),
 }
-BFLOAT16 = " bfloat16"
+BFLOAT16, FUSED, COMPILED, LAYOUT = " bfloat16", " fused", " compiled", " layout"
 OVERHEAD, CURVE = "loop overhead", "loss curve"
-CASES = (*PEERS, *(case + BFLOAT16 for case in PEERS), OVERHEAD, CURVE)
+CASES = (*PEERS, *(case + what for what in (BFLOAT16, FUSED, COMPILED, LAYOUT) for case in PEERS), OVERHEAD, CURVE)
 SMALL = "mobilenet_v1x0.25@128"  # where the loop weighs most
 BATCH = 32
 CLASSES = 10
@@ -62,7 +67,6 @@ STEPS = 200  # of a loss curve
 LONG = 10**6  # steps of a run that is worth a measurement
 
 Step = Callable[[], None]
-Row = dict[str, object]
 
 
 def state_of(name: str, device: Device) -> State:
@@ -80,16 +84,26 @@ def batch_of(resolution: int, seed: int = 0) -> Batch:
     return Batch(images, torch.eye(CLASSES)[labels], torch.ones(BATCH, dtype=torch.bool))
 
 
-def fastest(name: str) -> Device:
-    """The device in the precision that a long run would choose."""
+def fastest(name: str, **asked: str) -> Way:
+    """The way that a long run would choose, not compiled."""
     device = choose()
-    recipe = Training(compile="off")
-    return choose_way(state_of(name, device).model, recipe, BATCH, LONG, device).device(device)
+    recipe = Training(**{"compile": "off", **asked})
+    return choose_way(state_of(name, device).model, recipe, BATCH, LONG, device)
 
 
-def eyas_step(name: str, device: Device) -> Step:
+def plain(precision: str) -> Way:
+    """With torch's operations."""
+    return Way(precision, False, torch.get_num_threads())
+
+
+def eyas_step(name: str, way: Way, channels_last: bool = True) -> Step:
+    device = way.device(choose())
     state, task = state_of(name, device), Classify(tuple("0123456789"), 0.1)
+    way.apply(state.model, device)
     batch = batch_of(parse(name).resolution)
+    if not channels_last:
+        state.model.to(memory_format=torch.contiguous_format)
+        state.model.blocks[0].register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
 
     def step() -> None:
         for _ in train(state, task, [batch], Training(), 10 * LONG, device):
@@ -98,9 +112,11 @@ def eyas_step(name: str, device: Device) -> Step:
     return step
 
 
-def bare_step(name: str, device: Device) -> Step:
+def bare_step(name: str, way: Way) -> Step:
     """Forward, backward and optimizer of our network, and nothing else."""
+    device = way.device(choose())
     network = state_of(name, device).model.train()
+    way.apply(network, device)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     task = Classify(tuple("0123456789"), 0.1)
     batch = batch_of(parse(name).resolution).to(device.name)
@@ -184,34 +200,53 @@ def roofline(name: str, device: Device) -> float:
 
 
 def network_case(case: str, pairs: int) -> Row:
-    name = case.removesuffix(BFLOAT16)
-    if case != name:
-        whole, half = (Device(choose().name, bfloat16) for bfloat16 in (False, True))
-        return compare(case, "eyas float32", eyas_step(name, half), eyas_step(name, whole), pairs)
-    device, (peer, width) = fastest(name), PEERS[name]
-    theirs = timm_step(peer, width, parse(name).resolution, device)
-    found = compare(case, f"timm {timm.__version__} {peer}", eyas_step(name, device), theirs, pairs)
-    ceiling = roofline(name, device)
+    name, _, what = case.partition(" ")
+    if what == "bfloat16":
+        return compare(case, "eyas float32", eyas_step(name, plain("bfloat16")), eyas_step(name, plain("float32")), pairs)
+    if what:
+        return way_case(case, name, what, pairs)
+    way, (peer, width) = fastest(name), PEERS[name]
+    theirs = timm_step(peer, width, parse(name).resolution, choose())
+    found = compare(case, f"timm {timm.__version__} {peer}", eyas_step(name, way), theirs, pairs)
+    ceiling = roofline(name, way.device(choose()))
     share = round(float(found["eyas_value"]) / ceiling, 3)  # ty: ignore[invalid-argument-type]
-    return found | {"precision": "bfloat16" if device.bfloat16 else "float32", "roofline": share}
+    return found | {"precision": way.precision, "fused": way.fused, "roofline": share}
+
+
+def way_case(case: str, name: str, what: str, pairs: int) -> Row:
+    """Another way to compute our step against torch's operations as they are."""
+    as_it_is = fastest(name, fused="off")
+    peer, more = eyas_step(name, as_it_is, channels_last=what != "layout"), {}
+    if what == "fused":
+        way = fastest(name, fused="on")
+        ours, more = eyas_step(name, way), {"precision": way.precision}
+    elif what == "compiled":
+        ours = eyas_step(name, replace(as_it_is, compiled=True))
+        more = {"compiling": round(seconds(ours), 1)}
+    else:
+        ours = eyas_step(name, as_it_is)
+    found = compare(case, "channels-first" if what == "layout" else f"eyas {as_it_is.precision}", ours, peer, pairs)
+    return found | more
 
 
 def overhead(pairs: int) -> Row:
-    device = fastest(SMALL)
-    return compare(OVERHEAD, "bare step", eyas_step(SMALL, device), bare_step(SMALL, device), pairs)
+    way = fastest(SMALL)
+    return compare(OVERHEAD, "bare step", eyas_step(SMALL, way), bare_step(SMALL, way), pairs)
 
 
-def last_loss(bfloat16: bool, seed: int) -> float:
+def last_loss(way: Way, seed: int) -> float:
     """Mean loss of the last 20 of 200 steps, without dropout: its masks would differ between the precisions."""
-    recipe, arch, device = Training(dropout=0, drop_path=0), parse(SMALL), Device(choose().name, bfloat16)
+    recipe, arch, device = Training(dropout=0, drop_path=0), parse(SMALL), way.device(choose())
     network = build(arch, nn.Linear(arch.features, CLASSES), seed=seed).to(device.name)
+    way.apply(network, device)
     batches = [batch_of(arch.resolution, number) for number in range(20)] * (STEPS // 20)
     steps = train(State.new(network, recipe, seed), Classify(tuple("0123456789"), 0.1), batches, recipe, STEPS, device)
     return float(np.mean([float(sum(step.losses.values())) for step in steps][-20:]))
 
 
 def curve(seeds: int) -> Row:
-    losses = np.array([[last_loss(bfloat16, seed) for bfloat16 in (True, False)] for seed in range(seeds)])
+    ways = fastest(SMALL, precision="bfloat16", fused="on"), plain("float32")
+    losses = np.array([[last_loss(way, seed) for way in ways] for seed in range(seeds)])
     ours, theirs = losses.mean(axis=0)
     found = row(CURVE, "eyas float32", "nats", ours, theirs, losses[:, 0] / losses[:, 1])
     values = {"peer_value": round(float(theirs), 4), "eyas_value": round(float(ours), 4)}
@@ -226,8 +261,7 @@ def measured(case: str, pairs: int, seeds: int) -> Row:
 
 def show_profile(case: str) -> None:
     """Where the time of our step goes, by operation."""
-    name = case.removesuffix(BFLOAT16)
-    step = eyas_step(name, fastest(name))
+    step = eyas_step(case, fastest(case))
     for _ in range(3):
         step()
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]) as found:
@@ -242,7 +276,7 @@ def show_profile(case: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--case", choices=CASES, nargs="+", metavar="NAME", default=CASES)
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--out", type=Path, help="folder to keep the result in")
     parser.add_argument("--pairs", type=int, default=20)
@@ -250,21 +284,17 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="show where the time goes instead")
     given = parser.parse_args()
     keep()  # as in every training of Eyas; both sides gain
-    cases = [given.case] if given.case else CASES
     if given.profile:
-        for case in cases:
+        for case in given.case:
             if case in PEERS:
                 show_profile(case)
         return
-    found = []
-    for case in cases:
-        found.append(measured(case, given.pairs, given.seeds))
-        each = found[-1]
+    for case in given.case:
+        each = measured(case, given.pairs, given.seeds)
         text = f"{each['case']:32s} {each['ratio']:6.3f}x ({each['low']} to {each['high']}) of {each['peer']}"
         print(json.dumps(each) if given.json else text, flush=True)
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_json(given.out / "train_step.json", {"date": str(date.today()), "machine": machine(), "rows": found})
+        if given.out:
+            keep_row(given.out / "train_step.json", each, CASES)
 
 
 if __name__ == "__main__":

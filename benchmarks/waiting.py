@@ -37,11 +37,9 @@ def measure(policy: str | None) -> float:
 
 
 def steps(count: int) -> list[float]:
-    from train_step import eyas_step, seconds
+    from train_step import eyas_step, plain, seconds
 
-    from eyas.learn.device import choose
-
-    step = eyas_step(ARCH, choose())
+    step = eyas_step(ARCH, plain("float32"))
     step()
     return [1e3 * seconds(step) for _ in range(count)]
 

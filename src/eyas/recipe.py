@@ -80,6 +80,8 @@ class Training:
         accumulate: in how many parts the gradient of a step is computed: more need less memory at a time. Batch norm sees
             one part at a time.
         precision: of matrix work in training: `auto` measures at the start of a long run which is faster (learn/way.py).
+        fused: whether on a processor our own kernels compute what lies between matrix products, which a C++ compiler makes on
+            this machine; `auto` does so in a long run where it is faster.
         compile: `on` has torch compile the network, which takes minutes; `auto` does so where a run is long enough to repay it.
         test_crop: share of the sides that a centred box keeps which the network is evaluated on and shipped for; 1 is the
             whole image (published networks: 0.875, which cuts off what is at the border).
@@ -121,6 +123,7 @@ class Training:
     checkpoint_activations: bool = False
     accumulate: int = 1
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    fused: Literal["auto", "on", "off"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     test_crop: float = 1.0
     train_resolution: float = 1.0
@@ -141,6 +144,8 @@ class Training:
         _require(self, "at least 0 and below 1", "label_smoothing", "ema", "dropout", "drop_path", "small_loss")
         _require(self, "above 0 and at most 1", "norm_momentum", "decay_factor", "plateau_factor", "layer_decay")
         _require(self, "above 0 and at most 1", "test_crop", "train_resolution")
+        if self.compile == self.fused == "on":
+            raise UserError("training.compile and training.fused are both on; a network is computed in one way: give one")
         _floats(self)
 
     def steps(self, images: int) -> int:

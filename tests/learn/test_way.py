@@ -13,6 +13,7 @@ from eyas.learn import way
 from eyas.learn.device import Device
 from eyas.learn.way import Measured, Way, choose_way, read
 from eyas.nn.build import Network, build
+from eyas.nn.kernels import Kernels
 from eyas.progress import listening
 from eyas.recipe import Training
 from eyas.run import plain
@@ -20,7 +21,8 @@ from tests.heard import Heard
 
 CPU = Device("cpu", False)
 SHORT, LONG, VERY_LONG = 10, 10**6, 10**9  # steps of 32 images
-HALF = Measured(float32=2e-4, bfloat16=1e-4, faster=2.0)
+HALF = Measured(float32=2e-4, bfloat16=1e-4)
+FUSED = Measured(float32=2e-4, bfloat16=1e-4, fused_float32=1.5e-4, fused_bfloat16=5e-5)
 
 
 def tiny() -> Network:
@@ -32,14 +34,15 @@ def tiny() -> Network:
 def measured(monkeypatch):
     """What `_measure` is to find, and how often it was asked."""
     asked = []
-    monkeypatch.setattr(way, "_measure", lambda *_: asked.append(1) or HALF)
+    monkeypatch.setattr(way, "_measure", lambda *given: asked.append(1) or (FUSED if given[3] else HALF))
+    monkeypatch.setattr(way, "_kernels", lambda: (None, "no g++"))
     return asked
 
 
 @pytest.mark.parametrize("bfloat16", [True, False])
 def test_a_short_run_measures_nothing_and_takes_what_the_device_is_known_for(measured, tmp_path, bfloat16):
     found = choose_way(tiny(), Training(), 32, SHORT, Device("cpu", bfloat16), tmp_path)
-    assert found == Way("bfloat16" if bfloat16 else "float32", False, torch.get_num_threads())
+    assert found == Way("bfloat16" if bfloat16 else "float32", False, torch.get_num_threads(), fused=False)
     assert not measured
     assert not any(tmp_path.iterdir())
 
@@ -81,13 +84,73 @@ def test_the_recipe_decides_where_it_says(measured, tmp_path):
 
 def test_an_accelerator_keeps_its_precision(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    monkeypatch.setattr(way, "_measure", lambda *_: replace(HALF, faster=0.5))
+    monkeypatch.setattr(way, "_measure", lambda *_: replace(HALF, bfloat16=1.0))
+    monkeypatch.setattr(way, "_kernels", lambda: pytest.fail("they are for processors"))
     assert choose_way(tiny(), Training(), 32, LONG // 10, Device("cuda", True), tmp_path).precision == "bfloat16"
 
 
-@pytest.mark.parametrize(("faster", "expected"), [(0.5, "float32"), (1.05, "float32"), (1.2, "bfloat16")])
-def test_float32_is_left_only_for_what_is_clearly_faster(faster, expected):
-    assert replace(HALF, faster=faster).precision == expected
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ((1.0, 2.0, None, None), ("float32", False)),
+        ((1.0, 0.95, 0.95, 0.95), ("float32", False)),
+        ((1.0, 0.8, None, None), ("bfloat16", False)),
+        ((1.0, 0.8, 0.7, 0.9), ("float32", True)),
+        ((1.0, 0.8, 0.7, 0.5), ("bfloat16", True)),
+    ],
+)
+def test_the_plain_way_is_left_only_for_what_is_clearly_faster(seconds, expected):
+    begun = Way("float32", False, 1)
+    found = Measured(*seconds).fastest(begun, ["float32", "bfloat16"], [False, True])
+    assert (found.precision, found.fused) == expected
+
+
+class TestFusing:
+    @pytest.fixture(autouse=True)
+    def compiled(self, measured, monkeypatch):
+        assert not measured
+        monkeypatch.setattr(way, "_kernels", lambda: (object.__new__(Kernels), ""))
+
+    @pytest.mark.parametrize(
+        ("asked", "expected"),
+        [
+            ({}, ("bfloat16", True)),
+            ({"precision": "float32"}, ("float32", True)),
+            ({"fused": "off"}, ("bfloat16", False)),
+            ({"precision": "float32", "fused": "off"}, ("float32", False)),
+            ({"precision": "float32", "fused": "on"}, ("float32", True)),
+        ],
+    )
+    def test_is_measured_where_the_recipe_leaves_it_open(self, tmp_path, asked, expected):
+        found = choose_way(tiny(), Training(compile="off", **asked), 32, LONG, CPU, tmp_path)
+        assert (found.precision, found.fused) == expected
+
+    def test_a_compiled_network_is_not_fused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(way, "_measure_compiling", lambda *_: replace(FUSED, compiling=100.0, gain=2.0))
+        found = choose_way(tiny(), Training(), 32, VERY_LONG, CPU, tmp_path)
+        assert (found.compiled, found.fused) == (True, False)
+        assert not choose_way(tiny(), Training(compile="on"), 32, VERY_LONG, CPU, tmp_path).fused
+
+    def test_a_short_run_is_fused_where_it_is_asked_to_be(self, tmp_path):
+        assert choose_way(tiny(), Training(fused="on"), 32, SHORT, CPU, tmp_path).fused
+        assert not choose_way(tiny(), Training(), 32, SHORT, CPU, tmp_path).fused
+
+    def test_both_at_once_are_refused(self):
+        with pytest.raises(UserError, match="one way"):
+            Training(compile="on", fused="on")
+
+    def test_where_it_cannot_be_done_the_run_goes_on_without(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(way, "_kernels", lambda: (None, "there is no C++ compiler"))
+        heard = Heard()
+        with listening(heard):
+            found = choose_way(tiny(), Training(compile="off"), 32, LONG, CPU, tmp_path)
+            replace(found, fused=True).apply(tiny(), CPU)
+        assert (found.precision, found.fused) == ("bfloat16", False)
+        assert [line.split(";")[0] for line in heard.said] == [
+            "the network is not fused: there is no C++ compiler",
+            "steps are computed in bfloat16",
+            "the network is not fused, as this machine cannot (there is no C++ compiler)",
+        ]
 
 
 @pytest.mark.usefixtures("measured")
@@ -118,7 +181,7 @@ class TestCompiling:
         heard = Heard()
         with listening(heard):
             assert not choose_way(tiny(), Training(), 32, LONG, CPU, tmp_path).compiled
-        assert heard.said[0] == "the network is not compiled: " + (
+        assert heard.said[1] == "the network is not compiled: " + (
             "no compiler" if where == "no compiler" else "g++ is not there"
         )
         kept = json.loads(next((tmp_path / "ways").iterdir()).read_text())
@@ -146,8 +209,10 @@ def test_measuring_changes_nothing(monkeypatch):
     monkeypatch.setattr(way, "SECONDS", 0.0)
     network = tiny()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    found = way._measure(network, 4, CPU)
-    assert min(found.float32, found.bfloat16, found.faster) > 0
+    using, _ = way._kernels()
+    found = way._measure(network, 4, CPU, using)
+    assert min(found.float32, found.bfloat16) > 0
+    assert ((found.fused_float32 or 0) > 0) == ((found.fused_bfloat16 or 0) > 0) == bool(using)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -162,8 +227,9 @@ def test_threads_are_those_of_the_way():
 
 
 def test_a_way_is_kept_as_json():
-    found = Way("bfloat16", True, 4)
+    found = Way("bfloat16", False, 4, True)
     assert read(json.loads(json.dumps(plain(found)))) == found
+    assert read({"precision": "float32", "compiled": False, "threads": 1}) == Way("float32", False, 1)  # of an older run
     with pytest.raises(UserError, match="precision"):
         read({"precision": "float8", "compiled": False, "threads": 1})
 

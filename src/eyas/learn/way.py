@@ -1,4 +1,4 @@
-"""The way in which a step is computed: precision, compilation and threads, chosen by measuring."""
+"""The way in which a step is computed: precision, kernels of our own, compilation and threads, chosen by measuring."""
 
 import copy
 import json
@@ -18,7 +18,9 @@ from eyas.arch.cost import cost
 from eyas.data.cache import user_cache
 from eyas.errors import UserError, first_line
 from eyas.learn.device import Device
+from eyas.nn.blocks import fuse
 from eyas.nn.build import Network
+from eyas.nn.kernels import Kernels, kernels
 from eyas.progress import say
 from eyas.recipe import Training, from_dict
 from eyas.run import digest, write_json
@@ -26,10 +28,10 @@ from eyas.run import digest, write_json
 Precision = Literal["float32", "bfloat16"]
 
 REPAID = 1e12  # multiply-adds of a run from which on two seconds of measuring are little: a minute at 100 GFLOP/s
-SECONDS = 2.0  # for measuring
+SECONDS = 3.0  # for measuring
 STEP = 2e9  # multiply-adds forward of a measured step, about; and
 FEWEST = 8  # images in it, or the batch where that is smaller
-FASTER = 1.1  # what is not faster by this much is not worth leaving float32 for
+FASTER = 1.1  # what is not faster by this much is not worth leaving float32, or torch's own operations, for
 LONG = 1800.0  # seconds of a run from which on it may repay compiling, which takes minutes by itself
 
 
@@ -41,11 +43,13 @@ class Way:
         precision: of matrix work; weights and losses are float32 in any.
         compiled: whether torch compiles the network.
         threads: that compute; sums depend on them in their last bits.
+        fused: whether our kernels compute what lies between matrix products (`eyas.nn.fused`).
     """
 
     precision: Precision
     compiled: bool
     threads: int
+    fused: bool = False
 
     def device(self, device: Device) -> Device:
         """`device` in this precision."""
@@ -55,6 +59,11 @@ class Way:
         """Have `network` and this process compute in this way; compiling happens at the first step."""
         if self.threads != torch.get_num_threads():
             torch.set_num_threads(self.threads)
+        if self.fused:
+            using, trouble = _kernels()
+            fuse(network, using)
+            if not using:
+                say(f"the network is not fused, as this machine cannot ({trouble}); results may differ in their last digits")
         if not self.compiled:
             return
         if trouble := _no_compiler(device):
@@ -80,29 +89,33 @@ def choose_way(network: Network, training: Training, batch: int, steps: int, dev
 
     Args:
         network: what is trained, on `device`; it is not changed.
-        training: with `precision` and `compile` possibly given.
+        training: with `precision`, `fused` and `compile` possibly given.
         batch: images that go through the network at a time.
         steps: of the run.
         device: where.
         cache: folder for measurements.
     """
-    way = Way("bfloat16" if device.bfloat16 else "float32", training.compile == "on", torch.get_num_threads())
-    if training.precision != "auto":
-        way = replace(way, precision=training.precision)
-    open_precision = training.precision == "auto" and device.name == "cpu"
-    if steps * batch * cost(network.arch).madds < REPAID or not (open_precision or training.compile == "auto"):
+    processor = device.name == "cpu"
+    usual: Precision = "bfloat16" if device.bfloat16 else "float32"
+    precision = usual if training.precision == "auto" else training.precision
+    way = Way(precision, training.compile == "on", torch.get_num_threads(), processor and training.fused == "on")
+    opens = processor and not way.compiled and "auto" in (training.precision, training.fused)
+    if steps * batch * cost(network.arch).madds < REPAID or not (opens or training.compile == "auto"):
         return way
-    file = (cache or user_cache()) / "ways" / f"{_key(network, batch, device)}.json"
-    measured = _kept(file) or _measure(network, batch, device)
-    if open_precision:
-        way = replace(way, precision=measured.precision)
+    using = _found_kernels() if processor and training.fused != "off" else None
+    file = (cache or user_cache()) / "ways" / f"{_key(network, batch, device, using)}.json"
+    measured = _kept(file) or _measure(network, batch, device, using)
+    if opens:
+        precisions: list[Precision] = ["float32", "bfloat16"] if training.precision == "auto" else [precision]
+        way = measured.fastest(way, precisions, [False, True] if training.fused == "auto" else [way.fused])
     if training.compile == "auto":
-        expected = steps * batch * measured.seconds(way.precision)
+        expected = steps * batch * measured.seconds(way)
         if expected > LONG and measured.compiling is None:
-            measured = _measure_compiling(measured, network, batch, way.device(device))
-        way = replace(way, compiled=measured.repays(expected))
+            measured = _measure_compiling(measured, network, batch, way, device)
+        if measured.repays(expected):
+            way = replace(way, compiled=True, fused=False)
     _keep(file, measured)
-    say(f"steps are computed in {way.precision}{', compiled' if way.compiled else ''}")
+    say(f"steps are computed in {way.precision}{', fused' if way.fused else ''}{', compiled' if way.compiled else ''}")
     return way
 
 
@@ -113,54 +126,84 @@ class Measured:
     Attributes:
         float32: seconds an image, forward and backward.
         bfloat16: the same.
-        faster: how many times faster bfloat16 is (median of pairs).
+        fused_float32: with our kernels; `None` where there are none.
+        fused_bfloat16: the same.
         compiling: seconds that compiling took; `None` where it was not tried.
-        gain: how many times faster the compiled network is; 1 where it could not be compiled.
+        gain: how many times faster the compiled network is than the fastest other way; 1 where it could not be compiled.
     """
 
     float32: float
     bfloat16: float
-    faster: float
+    fused_float32: float | None = None
+    fused_bfloat16: float | None = None
     compiling: float | None = None
     gain: float = 1.0
 
-    @property
-    def precision(self) -> Precision:
-        """The faster one; float32 where it is close."""
-        return "bfloat16" if self.faster >= FASTER else "float32"
+    def seconds(self, way: Way) -> float:
+        """Of one image, as far as it was measured."""
+        plain, fused = (
+            (self.float32, self.fused_float32) if way.precision == "float32" else (self.bfloat16, self.fused_bfloat16)
+        )
+        return fused if way.fused and fused is not None else plain
 
-    def seconds(self, precision: Precision) -> float:
-        """Of one image."""
-        return self.bfloat16 if precision == "bfloat16" else self.float32
+    def fastest(self, way: Way, precisions: list[Precision], fused: list[bool]) -> Way:
+        """`way` with that precision and with or without our kernels; the plainer one where others are hardly faster."""
+        every = [replace(way, precision=precision, fused=ours) for precision in precisions for ours in fused]
+        found = every[0]
+        for other in every[1:]:
+            if self.seconds(found) >= FASTER * self.seconds(other):
+                found = other
+        return found
 
     def repays(self, expected: float) -> bool:
         """Whether a run of `expected` seconds ends earlier when the network is compiled."""
         return self.compiling is not None and expected * (1 - 1 / self.gain) > self.compiling
 
 
-def _measure(network: Network, batch: int, device: Device) -> Measured:
-    """Both precisions in turn, for about two seconds, on a copy of the network."""
-    trial = copy.deepcopy(network).train()
+def _found_kernels() -> Kernels | None:
+    """Our kernels; said where there are none."""
+    using, trouble = _kernels()
+    if not using:
+        say(f"the network is not fused: {trouble}")
+    return using
+
+
+def _kernels() -> tuple[Kernels | None, str]:
+    """Our kernels, or why there are none."""
+    try:
+        return kernels(user_cache() / "kernels"), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _measure(network: Network, batch: int, device: Device, using: Kernels | None) -> Measured:
+    """Both precisions without and with our kernels, in turn, for about three seconds, on copies of the network."""
+    plain, ours = copy.deepcopy(network).train(), copy.deepcopy(network).train()
+    fuse(ours, using)
     fitting = max(FEWEST, round(STEP / cost(network.arch).madds))
     images = _images(network, min(batch, fitting), device)
-    plain, half = (_step(trial, images, replace(device, bfloat16=bfloat16)) for bfloat16 in (False, True))
-    pairs = _pairs(plain, half, device)
-    each = [median(times) / len(images) for times in zip(*pairs, strict=True)]
-    return Measured(each[0], each[1], median(first / second for first, second in pairs))
+    every = [
+        _step(trial, images, replace(device, bfloat16=bfloat16))
+        for trial in ((plain, ours) if using else (plain,))
+        for bfloat16 in (False, True)
+    ]
+    return Measured(*(median(times) / len(images) for times in zip(*_in_turn(every, device), strict=True)))
 
 
-def _measure_compiling(measured: Measured, network: Network, batch: int, device: Device) -> Measured:
-    """How long compiling takes and what it gains, at the batch of the run: another one would be compiled anew."""
+def _measure_compiling(measured: Measured, network: Network, batch: int, way: Way, device: Device) -> Measured:
+    """How long compiling takes and what it gains over `way`, at the batch of the run: another one would be compiled anew."""
     if trouble := _no_compiler(device):
         say(f"the network is not compiled: {trouble}")
         return replace(measured, compiling=0.0)
+    device = way.device(device)
     plain, trial = copy.deepcopy(network).train(), copy.deepcopy(network).train()
+    fuse(plain, _kernels()[0] if way.fused else None)
     images = _images(network, batch, device)
     _compile(trial, device)
     step = _step(trial, images, device)
     try:
         compiling = _timed(step, device)
-        pairs = _pairs(_step(plain, images, device), step, device)
+        pairs = _in_turn([_step(plain, images, device), step], device)
     except Exception as error:  # whatever a compiler raises: the plain way is always there
         say(f"the network is not compiled: {first_line(error)}")
         return replace(measured, compiling=0.0)
@@ -201,13 +244,13 @@ def _step(network: Network, images: torch.Tensor, device: Device) -> Callable[[]
     return step
 
 
-def _pairs(first: Callable[[], None], second: Callable[[], None], device: Device) -> list[tuple[float, float]]:
-    """Times in turn, after one of each that does not count; two pairs at least."""
-    first()
-    second()
+def _in_turn(steps: list[Callable[[], None]], device: Device) -> list[tuple[float, ...]]:
+    """Times of each, in turn, after one of each that does not count; two rounds at least."""
+    for step in steps:
+        step()
     begun, found = time.perf_counter(), []
     while len(found) < 2 or time.perf_counter() - begun < SECONDS:
-        found.append((_timed(first, device), _timed(second, device)))
+        found.append(tuple(_timed(step, device) for step in steps))
     return found
 
 
@@ -219,11 +262,11 @@ def _timed(step: Callable[[], None], device: Device) -> float:
     return time.perf_counter() - begun
 
 
-def _key(network: Network, batch: int, device: Device) -> str:
+def _key(network: Network, batch: int, device: Device, using: Kernels | None) -> str:
     """All that a measurement depends on."""
     of = torch.cuda.get_device_name() if device.name == "cuda" else torch.backends.cpu.get_cpu_capability()
     machine = (platform.node(), platform.machine(), os.cpu_count(), of, torch.get_num_threads(), torch.__version__)
-    return digest([machine, repr(network.arch), batch])
+    return digest([machine, repr(network.arch), batch, "fused" if using else "plain"])
 
 
 def _kept(file: Path) -> Measured | None:

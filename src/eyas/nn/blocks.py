@@ -7,12 +7,20 @@ from torch.nn import functional
 
 from eyas.arch.layer import Activation, Block, Layer
 from eyas.arch.spec import Arch, Padding
+from eyas.nn import fused
+from eyas.nn.kernels import Kernels
 
 Map = Float[Tensor, "n _ _ _"]  # channels and sides change from layer to layer
 
 
 class ConvNorm(nn.Module):
-    """Convolution (full or depthwise), batch normalisation, activation."""
+    """Convolution (full or depthwise), batch normalisation, activation.
+
+    Attributes:
+        kernels: with which training computes what lies between matrix products, where there are any (`fuse`).
+    """
+
+    kernels: Kernels | None = None
 
     def __init__(self, layer: Layer, padding: Padding, norm_eps: float, norm_momentum: float) -> None:
         super().__init__()
@@ -32,9 +40,16 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Map) -> Map:
         """[n, inputs, h, w] to [n, outputs, h / stride, w / stride], sides rounded up."""
-        if self.pad:
-            x = functional.pad(x, _same(x, self.layer.kernel, self.layer.stride))
-        return self.activation(self.norm(self._convolved(x)))
+        layer, half = self.layer, self.layer.kernel // 2
+        padding = _same(x, layer.kernel, layer.stride) if self.pad else (half, half, half, half)
+        fuses = self.kernels is not None and fused.takes(x, layer.outputs) and fused.takes_norm(self.norm)
+        if fuses and layer.kind == "depthwise" and layer.kernel in fused.KERNELS and layer.stride in fused.STRIDES:
+            weight = self.conv.weight
+            return fused.depthwise(self.kernels, x, weight, self.norm, layer.activation, layer.stride, padding)
+        convolved = self._convolved(functional.pad(x, padding) if self.pad else x)
+        if fuses:
+            return fused.normalised(self.kernels, convolved, self.norm, layer.activation)
+        return self.activation(self.norm(convolved))
 
     def _convolved(self, x: Map) -> Map:
         """The convolution; on a processor in bfloat16, a depthwise one that strides or is larger than 3x3 stays in float32.
@@ -49,7 +64,13 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Gate each channel by what all of the map says (EfficientNet, Table 1, after Hu et al. 2018)."""
+    """Gate each channel by what all of the map says (EfficientNet, Table 1, after Hu et al. 2018).
+
+    Attributes:
+        kernels: as of a `ConvNorm`.
+    """
+
+    kernels: Kernels | None = None
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -61,8 +82,12 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """[n, c, h, w] to the same shape."""
-        squeezed = x.mean((2, 3), keepdim=True)
-        return x * self.gate(self.expand(self.activation(self.reduce(squeezed))))
+        if self.kernels is not None and self.training and fused.takes(x, self.layer.outputs):
+            return fused.gated(self.kernels, x, self._factor)
+        return x * self._factor(x.mean((2, 3), keepdim=True))
+
+    def _factor(self, squeezed: Float[Tensor, "n c 1 1"]) -> Float[Tensor, "n c 1 1"]:
+        return self.gate(self.expand(self.activation(self.reduce(squeezed))))
 
 
 Weighted = ConvNorm | SqueezeExcite
@@ -95,6 +120,13 @@ class BlockModule(nn.Module):
                 x = x * (kept / (1 - self.drop_path)).to(x.dtype)
             x = shortcut + x
         return self.activation(x)
+
+
+def fuse(network: nn.Module, using: Kernels | None) -> None:
+    """Have the layers of `network` that can use these kernels do so in training; `None`: none of them any more."""
+    for module in network.modules():
+        if isinstance(module, ConvNorm | SqueezeExcite):
+            module.kernels = using
 
 
 def activation(name: Activation) -> nn.Module:
