@@ -26,6 +26,7 @@ Only the ratio holds from one machine, or one minute, to another. --out keeps th
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -260,18 +261,30 @@ def measured(case: str, pairs: int, seeds: int) -> Row:
 
 
 def show_profile(case: str) -> None:
-    """Where the time of our step goes, by operation."""
-    step = eyas_step(case, fastest(case))
-    for _ in range(3):
-        step()
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]) as found:
+    """Where the time of our step goes, by operation and kind of convolution: as torch computes it, and as a long run would."""
+    for way in (fastest(case, fused="off"), fastest(case)):
+        step = eyas_step(case, way)
         for _ in range(3):
             step()
-    print(case)
-    averages = found.key_averages()
-    total = sum(each.self_cpu_time_total for each in averages)
-    for each in sorted(averages, key=lambda each: -each.self_cpu_time_total)[:12]:
-        print(f"  {each.key[:60]:60s} {each.self_cpu_time_total / 3e3:8.1f} ms {each.self_cpu_time_total / total:6.1%}")
+        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+        with profile(activities=kinds, record_shapes=True) as found:
+            for _ in range(3):
+                step()
+        print(f"{case} in {way.precision}{', fused' if way.fused else ''}")
+        times = Counter[str]()
+        for each in found.key_averages(group_by_input_shape=True):
+            times[operation(each.key, each.input_shapes)] += each.self_cpu_time_total / 3e3
+        for name, taken in times.most_common(14):
+            print(f"  {name[:60]:60s} {taken:8.1f} ms {taken / times.total():6.1%}")
+
+
+def operation(name: str, shapes: list[list[int]]) -> str:
+    """The name of an operation; of a convolution with what it is, by its kernel [outputs, inputs of a group, k, k]."""
+    kernels = [shape for shape in shapes if len(shape) == 4][-1:] if "convolution" in name else []
+    for _, inputs, side, _ in kernels:
+        kind = "pointwise" if side == 1 else "depthwise" if inputs == 1 else "full"
+        return f"{name}, {kind}"
+    return name
 
 
 def main() -> None:

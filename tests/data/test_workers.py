@@ -1,8 +1,10 @@
+import os
 import threading
 
 import torch
 
-from eyas.data.workers import workers
+from eyas.data.workers import threads_beside, workers
+from eyas.team import Team, acting
 
 
 def test_workers_compute_alone_and_leave_the_others_their_threads():
@@ -19,3 +21,13 @@ def test_workers_compute_alone_and_leave_the_others_their_threads():
             assert seen == [2]
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_processor_that_computes_is_left_its_cores_and_an_accelerator_gets_all(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert threads_beside("cpu") == 2
+    assert threads_beside("cuda") == 16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with acting(Team(1, 8, 1)):  # four of eight processes on this machine
+        assert threads_beside("cuda") == 4
+        assert threads_beside("cpu") == 2

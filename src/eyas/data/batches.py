@@ -1,6 +1,5 @@
 """Batches: a pure function of (seed, step), made ahead of time in threads."""
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -15,13 +14,11 @@ from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
 from eyas.data.sampling import Groups, epoch
 from eyas.data.store import Store
-from eyas.data.workers import workers
+from eyas.data.workers import FEW, ahead, threads_beside
 from eyas.errors import UserError
 from eyas.recipe import Augment
 from eyas.team import Team, current
 
-AHEAD = 3  # batches made before they are asked for
-THREADS = 2  # that make them
 MILD = Augment(operations=0)  # what is left of the noise of weak views; their crops are those of the strong ones
 KEPT = 4  # epochs of each part whose order is kept: batches are made of two or three at a time
 
@@ -142,21 +139,20 @@ class Stream:
         """The batch of `step`: each part runs through a new shuffle of all its images before it begins the next."""
         return self._finished(self._views(step), "cpu")
 
-    def run(self, start: int, stop: int, threads: int = THREADS, device: str = "cpu") -> Iterator[Batch]:
-        """Batches `start` to `stop` on `device`, made `AHEAD` of time; on an accelerator pixels may differ by rounding.
+    def run(self, start: int, stop: int, threads: int | None = None, device: str = "cpu") -> Iterator[Batch]:
+        """Batches `start` to `stop` on `device`, made ahead of time; on an accelerator pixels may differ by rounding.
 
-        An accelerator takes cropped images as they are from pinned memory, and changes them itself.
+        An accelerator takes cropped images as they are from pinned memory, and changes them itself. Without `threads`
+        as many make them as `threads_beside` the device do, one batch each and one more.
         """
         if start >= stop:
             return
-        with workers(min(threads, stop - start)) as pool:
-            make = self.at if device == "cpu" else self._pinned
-            waiting = deque(pool.submit(make, step) for step in range(start, min(start + AHEAD, stop)))
-            for step in range(start, stop):
-                if step + AHEAD < stop:
-                    waiting.append(pool.submit(make, step + AHEAD))
-                made = waiting.popleft().result()
-                yield made if isinstance(made, Batch) else self._finished(made, device)
+        threads = min(threads or threads_beside(device), stop - start)
+        if device == "cpu":
+            yield from ahead(self.at, range(start, stop), threads)
+            return
+        for views in ahead(self._pinned, range(start, stop), threads):
+            yield self._finished(views, device)
 
     def rows(self, part: int, step: int) -> list[int]:
         """Which examples of a part are in the batch of `step`, in their order."""
@@ -246,13 +242,19 @@ class InOrder:
     view: float
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.run(FEW)
+
+    def run(self, threads: int) -> Iterator[Batch]:
+        """The batches, made ahead of time in so many threads."""
+        return ahead(self._at, range(0, len(self.examples), self.size), threads)
+
+    def _at(self, start: int) -> Batch:
         examples = self.examples
-        for start in range(0, len(examples), self.size):
-            rows = range(start, min(start + self.size, len(examples)))
-            stored = [examples.store[int(examples.positions[row])] for row in rows]
-            images = np.stack([three_channels(prepare(pixels, self.resolution, self.view)) for pixels in stored])
-            targets = torch.from_numpy(examples.targets[start : start + self.size])
-            yield Batch(torch.from_numpy(images), targets, torch.full((len(rows),), examples.labelled))
+        rows = range(start, min(start + self.size, len(examples)))
+        stored = [examples.store[int(examples.positions[row])] for row in rows]
+        images = np.stack([three_channels(prepare(pixels, self.resolution, self.view)) for pixels in stored])
+        targets = torch.from_numpy(examples.targets[start : start + self.size])
+        return Batch(torch.from_numpy(images), targets, torch.full((len(rows),), examples.labelled))
 
     def share(self, team: Team) -> "InOrder":
         """This process's images, dealt in turn; as many for each, so that some of the first images may be dealt again."""

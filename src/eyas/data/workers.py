@@ -1,13 +1,30 @@
 """Threads that read, decode and change images beside the one that trains."""
 
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
+from typing import TypeVar
 
 import torch
 
 from eyas.memory import keep
+from eyas.team import current
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+FEW = 2  # threads that make images ready where a network computes on the same processor
+
+
+def threads_beside(device: str) -> int:
+    """Threads that make images ready for a network on `device`: few on a processor; beside an accelerator one a core."""
+    cores = os.cpu_count() or FEW
+    if current().size > 1:
+        cores //= int(os.environ.get("LOCAL_WORLD_SIZE", current().size))
+    return FEW if device == "cpu" else max(FEW, cores)
 
 
 @contextmanager
@@ -30,3 +47,19 @@ def workers(count: int) -> Generator[ThreadPoolExecutor]:
         begun.wait()
         torch.set_num_threads(threads)
         yield pool
+
+
+def ahead(make: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R]:
+    """What `make` makes of each, in their order, made ahead of time in `threads`: one each and one more."""
+    waiting: deque[Future[R]] = deque()
+    with workers(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eyas.data.batches import InOrder
+from eyas.data.workers import threads_beside
 from eyas.learn.device import Device
 from eyas.learn.team import gathered
 from eyas.tasks.task import Task
@@ -18,5 +19,6 @@ def answers(model: nn.Module, task: Task, batches: InOrder, device: Device) -> F
     The processes of a team answer to a share each, and all have all answers.
     """
     model.eval()
-    found = [task.decode(task.forward(model, batch.to(device.name))).cpu() for batch in batches.share(current())]
+    shown = batches.share(current()).run(threads_beside(device.name))
+    found = [task.decode(task.forward(model, batch.to(device.name))).cpu() for batch in shown]
     return gathered(torch.cat(found))[: len(batches.examples)]

@@ -127,7 +127,7 @@ class _Depthwise(torch.autograd.Function):
         kernels, norm, act, stride, (left, right, top, bottom) = how
         (n, c, h, w), side = x.shape, kernel.shape[-1]
         sides = (h + top + bottom - side) // stride + 1, (w + left + right - side) // stride + 1
-        convolved = x.new_empty(n, c, *sides).contiguous(memory_format=LAST)
+        convolved = torch.empty(n, c, *sides, dtype=x.dtype, memory_format=LAST)
         y, kept = torch.empty_like(convolved), torch.empty(2, c)
         taps, shape = kernel.detach().reshape(c, side * side).t().contiguous(), Shape(n, c, h, w, *sides, top, left)
         maps = x.data_ptr(), taps.data_ptr(), convolved.data_ptr(), y.data_ptr()

@@ -122,10 +122,8 @@ def _compile(compiler: str, library: Path) -> None:
 
 def _runtime() -> str:
     """The OpenMP library that torch brings along: with a second one the threads of both would fight for the cores."""
-    with suppress(OSError):
-        found = re.search(r"\S+/libgomp[^/\s]*\.so\S*", Path("/proc/self/maps").read_text())
-        return found[0] if found else ""
-    return ""
+    found = sorted(Path(torch.__file__).parent.glob("lib/libgomp*.so*"))
+    return str(found[0]) if found else ""
 
 
 def _processor() -> str:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from eyas.data.readers import read_pile
+from eyas.data.workers import ahead, threads_beside
 from eyas.errors import UserError
 from eyas.learn.device import choose
 from eyas.nn.build import Network
@@ -26,7 +27,7 @@ from eyas.nn.weights import kind_of, load_network
 from eyas.progress import Pace, say, work
 from eyas.run import PARTIAL, read_json, write_atomic, write_json
 from eyas.studies.label import pile_of
-from eyas.studies.labelling import SHARD, Pile, ahead, batches, show, threads_beside
+from eyas.studies.labelling import SHARD, Pile, batches, show
 from eyas.studies.model import find_model
 from eyas.studies.teaching import checksum
 
@@ -177,7 +178,7 @@ def _write_parts(parts: Path, network: Network, pile: Pile, kind: pa.DataType) -
 
 def _write_part(path: Path, network: Network, pile: Pile, rows: Int64[np.ndarray, " n"], kind: pa.DataType) -> None:
     used, refused, found = [], [], []
-    for shown in ahead(lambda some: show(pile, some, network), batches(rows), threads_beside(choose())):
+    for shown in ahead(lambda some: show(pile, some, network), batches(rows), threads_beside(choose().name)):
         used += shown.rows
         refused += [f"{pile.ids[row].as_py()}: {reason}" for row, reason in shown.refused]
         if shown.rows:

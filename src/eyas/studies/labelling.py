@@ -1,10 +1,8 @@
 """A network's answers to any number of images: seen in threads, answered without noise, written a shard at a time."""
 
 import hashlib
-import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from jaxtyping import Int64, UInt8
 from eyas.data.augment import prepare
 from eyas.data.batches import three_channels
 from eyas.data.decode import Pixels, Refusal
+from eyas.data.workers import ahead, threads_beside
 from eyas.errors import UserError
-from eyas.learn.device import Device, choose
+from eyas.learn.device import choose
 from eyas.nn.build import Network
 from eyas.nn.weights import load_network
 from eyas.progress import Pace, work
@@ -30,8 +29,6 @@ from eyas.studies.soft_labels import FACTS, Form, shard_notes, shard_paths, shar
 VERSION = 2  # of what `label_pile` writes, for the runs of earlier versions
 SHARD = 4096  # images of the pile, unreadable ones among them: what a kill costs at most
 BATCH = 64
-THREADS = 2  # that see images where the network has the processor; beside an accelerator, one a core
-AHEAD = 2  # batches a thread that are seen before they are asked for
 NAMED = 5  # classes in a sentence
 MARK = pa.binary(16)
 
@@ -166,18 +163,13 @@ def answer(folder: Path, teacher: Teacher, pile: Pile) -> None:
     paths = _free(folder, -(-len(todo) // SHARD))
     done, pace, shard = len(pile) - len(todo), Pace(), _Shard()
     with work("labelling the pile", len(pile)) as progress:
-        for seen in ahead(lambda rows: show(pile, rows, network), batches(todo), threads_beside(device)):
+        for seen in ahead(lambda rows: show(pile, rows, network), batches(todo), threads_beside(device.name)):
             shard.add(seen, answers_of(network, torch.from_numpy(seen.images), device) if seen.rows else None)
             done += len(seen)
             if len(shard) == SHARD or done == len(pile):
                 _write(paths.popleft(), pile, shard, teacher)
                 shard = _Shard()
             progress.at(done, f"{pace.after(len(seen)):.0f} images/s")
-
-
-def threads_beside(device: Device) -> int:
-    """Threads that see images while a network answers: few where they take the processor from it."""
-    return THREADS if device.name == "cpu" else os.cpu_count() or THREADS
 
 
 def refused_in(folder: Path) -> Generator[Refused]:
@@ -246,21 +238,6 @@ def batches(todo: Int64[np.ndarray, " n"]) -> Generator[list[int]]:
     for first in range(0, len(todo), SHARD):
         shard = todo[first : first + SHARD].tolist()
         yield from (shard[start : start + BATCH] for start in range(0, len(shard), BATCH))
-
-
-def ahead(make: Callable[[list[int]], Shown], batches: Iterable[list[int]], threads: int) -> Generator[Shown]:
-    """What `make` makes of each, in their order, a few of them ahead of time."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="see")
-    waiting: deque[Future[Shown]] = deque()
-    try:
-        for rows in batches:
-            waiting.append(pool.submit(make, rows))
-            if len(waiting) > AHEAD * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def show(pile: Pile, rows: list[int], network: Network) -> Shown:
