@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +106,10 @@ def eyas_step(name: str, way: Way, channels_last: bool = True) -> Step:
     if not channels_last:
         state.model.to(memory_format=torch.contiguous_format)
         state.model.blocks[0].register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
+    steps = train(state, task, repeat(batch), Training(), 10 * LONG, device)
 
     def step() -> None:
-        for _ in train(state, task, [batch], Training(), 10 * LONG, device):
-            pass
+        next(steps)
 
     return step
 

@@ -17,6 +17,12 @@ class Device:
         """Inside, matrix work runs in bfloat16 where that is faster."""
         return torch.autocast(self.name, torch.bfloat16, enabled=self.bfloat16)
 
+    def seed(self, number: int) -> None:
+        """Begin the random numbers of this device and of the processor anew; `torch.manual_seed` asks every kind there is."""
+        torch.default_generator.manual_seed(number)
+        if self.name == "cuda":
+            torch.cuda.manual_seed(number)
+
 
 def choose() -> Device:
     """The accelerator when there is one; bfloat16 where there are matrix units for it.

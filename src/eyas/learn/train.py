@@ -46,7 +46,7 @@ def train(state: State, task: Task, batches: Iterable[Batch], recipe: Training, 
         if not state.model.training:  # at the beginning, and when it was looked at in between
             training_mode(state.model, recipe)
         # For dropout and stochastic depth, which every process of a team draws for its own images.
-        torch.manual_seed((state.seed * 1_000_003 + state.step) * current().size + current().rank)
+        device.seed((state.seed * 1_000_003 + state.step) * current().size + current().rank)
         losses = average(state.model, _gradients(state, task, batch, recipe, device))
         gradient = get_total_norm(p.grad for p in parameters if p.grad is not None)
         if recipe.clip:

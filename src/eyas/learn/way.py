@@ -108,12 +108,11 @@ def choose_way(network: Network, training: Training, batch: int, steps: int, dev
     if opens:
         precisions: list[Precision] = ["float32", "bfloat16"] if training.precision == "auto" else [precision]
         way = measured.fastest(way, precisions, [False, True] if training.fused == "auto" else [way.fused])
-    if training.compile == "auto":
+    if training.compile == "auto" and not way.fused:  # compiling gains less than our kernels (docs/log.md), and excludes them
         expected = steps * batch * measured.seconds(way)
         if expected > LONG and measured.compiling is None:
-            measured = _measure_compiling(measured, network, batch, way, device)
-        if measured.repays(expected):
-            way = replace(way, compiled=True, fused=False)
+            measured = _measure_compiling(measured, network, batch, way.device(device))
+        way = replace(way, compiled=measured.repays(expected))
     _keep(file, measured)
     say(f"steps are computed in {way.precision}{', fused' if way.fused else ''}{', compiled' if way.compiled else ''}")
     return way
@@ -129,7 +128,7 @@ class Measured:
         fused_float32: with our kernels; `None` where there are none.
         fused_bfloat16: the same.
         compiling: seconds that compiling took; `None` where it was not tried.
-        gain: how many times faster the compiled network is than the fastest other way; 1 where it could not be compiled.
+        gain: how many times faster the compiled network is; 1 where it could not be compiled.
     """
 
     float32: float
@@ -190,14 +189,12 @@ def _measure(network: Network, batch: int, device: Device, using: Kernels | None
     return Measured(*(median(times) / len(images) for times in zip(*_in_turn(every, device), strict=True)))
 
 
-def _measure_compiling(measured: Measured, network: Network, batch: int, way: Way, device: Device) -> Measured:
-    """How long compiling takes and what it gains over `way`, at the batch of the run: another one would be compiled anew."""
+def _measure_compiling(measured: Measured, network: Network, batch: int, device: Device) -> Measured:
+    """How long compiling takes and what it gains, at the batch of the run: another one would be compiled anew."""
     if trouble := _no_compiler(device):
         say(f"the network is not compiled: {trouble}")
         return replace(measured, compiling=0.0)
-    device = way.device(device)
     plain, trial = copy.deepcopy(network).train(), copy.deepcopy(network).train()
-    fuse(plain, _kernels()[0] if way.fused else None)
     images = _images(network, batch, device)
     _compile(trial, device)
     step = _step(trial, images, device)
