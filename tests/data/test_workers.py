@@ -1,8 +1,8 @@
-import os
 import threading
 
 import torch
 
+from eyas.data import workers as workers_module
 from eyas.data.workers import threads_beside, workers
 from eyas.team import Team, acting
 
@@ -24,9 +24,12 @@ def test_workers_compute_alone_and_leave_the_others_their_threads():
 
 
 def test_a_processor_that_computes_is_left_its_cores_and_an_accelerator_gets_all(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(workers_module, "processors", lambda: 16)
     assert threads_beside("cpu") == 2
     assert threads_beside("cuda") == 16
+    monkeypatch.setattr(workers_module, "processors", lambda: 128)
+    assert threads_beside("cuda") == 16  # each holds a batch
+    monkeypatch.setattr(workers_module, "processors", lambda: 16)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with acting(Team(1, 8, 1)):  # four of eight processes on this machine
         assert threads_beside("cuda") == 4

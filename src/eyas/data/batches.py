@@ -246,7 +246,8 @@ class InOrder:
 
     def run(self, threads: int) -> Iterator[Batch]:
         """The batches, made ahead of time in so many threads."""
-        return ahead(self._at, range(0, len(self.examples), self.size), threads)
+        starts = range(0, len(self.examples), self.size)
+        return ahead(self._at, starts, max(1, min(threads, len(starts))))
 
     def _at(self, start: int) -> Batch:
         examples = self.examples

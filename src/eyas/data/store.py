@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -25,7 +24,7 @@ from eyas.data.landing import Landing, landing
 from eyas.data.manifest import Manifest
 from eyas.data.quality import SIDE, THUMBNAIL, Look, look
 from eyas.data.resize import shrink
-from eyas.data.workers import workers
+from eyas.data.workers import processors, workers
 from eyas.errors import UserError
 from eyas.progress import work
 from eyas.run import write_atomic
@@ -142,7 +141,7 @@ def build(manifest: Manifest, folder: Path, side: int, threads: int | None = Non
     """
     as_jpeg = foretold_bytes(manifest, side) > raw_bytes
     with _writing(folder) as file:
-        index, refused = _fill(file, manifest, side, threads or _processors(), as_jpeg)
+        index, refused = _fill(file, manifest, side, threads or processors(), as_jpeg)
         told = {"refused": [asdict(row) for row in refused], "bytes": file.written, "jpeg": as_jpeg}
     _finish(folder, index.replace_schema_metadata({name: json.dumps(value) for name, value in told.items()}))
     del index  # it is about to be read again; a large one is not held twice
@@ -289,8 +288,3 @@ def _explained(folder: Path) -> Generator[None]:
                 "free some space or give --out another disk"
             ) from None
         raise UserError(f"cannot write prepared images to {folder}: {error.strerror or error}") from None
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

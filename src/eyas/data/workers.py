@@ -17,14 +17,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FEW = 2  # threads that make images ready where a network computes on the same processor
+MOST = 16  # beside an accelerator: each holds a batch
 
 
 def threads_beside(device: str) -> int:
     """Threads that make images ready for a network on `device`: few on a processor; beside an accelerator one a core."""
-    cores = os.cpu_count() or FEW
+    if device == "cpu":
+        return FEW
+    cores = processors()
     if current().size > 1:
         cores //= int(os.environ.get("LOCAL_WORLD_SIZE", current().size))
-    return FEW if device == "cpu" else max(FEW, cores)
+    return min(max(FEW, cores), MOST)
+
+
+def processors() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -42,9 +50,13 @@ def workers(count: int) -> Generator[ThreadPoolExecutor]:
         begun.wait()
 
     with ThreadPoolExecutor(count, initializer=begin) as pool:
-        for _ in range(count):
-            pool.submit(int)  # none is idle before all have begun, so each of these starts one
-        begun.wait()
+        try:
+            for _ in range(count):
+                pool.submit(int)  # none is idle before all have begun, so each of these starts one
+            begun.wait()
+        except BaseException:  # one that cannot be started, or Ctrl-C: those that wait here go
+            begun.abort()
+            raise
         torch.set_num_threads(threads)
         yield pool
 

@@ -27,7 +27,7 @@ from eyas.run import digest, write_json
 
 Precision = Literal["float32", "bfloat16"]
 
-REPAID = 1e12  # multiply-adds of a run from which on two seconds of measuring are little: a minute at 100 GFLOP/s
+REPAID = 1e12  # multiply-adds of a run from which on three seconds of measuring are little: a minute at 100 GFLOP/s
 SECONDS = 3.0  # for measuring
 STEP = 2e9  # multiply-adds forward of a measured step, about; and
 FEWEST = 8  # images in it, or the batch where that is smaller
@@ -59,11 +59,11 @@ class Way:
         """Have `network` and this process compute in this way; compiling happens at the first step."""
         if self.threads != torch.get_num_threads():
             torch.set_num_threads(self.threads)
-        if self.fused:
-            using, trouble = _kernels()
-            fuse(network, using)
-            if not using:
-                say(f"the network is not fused, as this machine cannot ({trouble}); results may differ in their last digits")
+        using, trouble = _kernels() if self.fused and device.name == "cpu" else (None, "")
+        fuse(network, using)
+        if trouble:
+            say(f"the network is not fused, as this machine cannot ({trouble}); results may differ in their last digits")
+        network._compiled_call_impl = None  # of a phase before
         if not self.compiled:
             return
         if trouble := _no_compiler(device):
@@ -100,9 +100,11 @@ def choose_way(network: Network, training: Training, batch: int, steps: int, dev
     precision = usual if training.precision == "auto" else training.precision
     way = Way(precision, training.compile == "on", torch.get_num_threads(), processor and training.fused == "on")
     opens = processor and not way.compiled and "auto" in (training.precision, training.fused)
-    if steps * batch * cost(network.arch).madds < REPAID or not (opens or training.compile == "auto"):
+    compiles = training.compile == "auto" and not way.fused
+    if steps * batch * cost(network.arch).madds < REPAID or not (opens or compiles):
         return way
     using = _found_kernels() if processor and training.fused != "off" else None
+    way = replace(way, fused=way.fused and using is not None)
     file = (cache or user_cache()) / "ways" / f"{_key(network, batch, device, using)}.json"
     measured = _kept(file) or _measure(network, batch, device, using)
     if opens:
@@ -110,9 +112,12 @@ def choose_way(network: Network, training: Training, batch: int, steps: int, dev
         way = measured.fastest(way, precisions, [False, True] if training.fused == "auto" else [way.fused])
     if training.compile == "auto" and not way.fused:  # compiling gains less than our kernels (docs/log.md), and excludes them
         expected = steps * batch * measured.seconds(way)
-        if expected > LONG and measured.compiling is None:
-            measured = _measure_compiling(measured, network, batch, way.device(device))
-        way = replace(way, compiled=measured.repays(expected))
+        if expected > LONG:
+            compiled = file.with_name(f"{file.stem}-{way.precision}.json")
+            found = _kept(compiled) or _measure_compiling(measured, network, batch, way.device(device))
+            way = replace(way, compiled=found.repays(expected))
+            if found.compiling:  # a compiler that is missing may be there the next time
+                _keep(compiled, found)
     _keep(file, measured)
     say(f"steps are computed in {way.precision}{', fused' if way.fused else ''}{', compiled' if way.compiled else ''}")
     return way
@@ -177,7 +182,7 @@ def _kernels() -> tuple[Kernels | None, str]:
 
 def _measure(network: Network, batch: int, device: Device, using: Kernels | None) -> Measured:
     """Both precisions without and with our kernels, in turn, for about three seconds, on copies of the network."""
-    plain, ours = copy.deepcopy(network).train(), copy.deepcopy(network).train()
+    plain, ours = _copy(network), _copy(network)
     fuse(ours, using)
     fitting = max(FEWEST, round(STEP / cost(network.arch).madds))
     images = _images(network, min(batch, fitting), device)
@@ -194,7 +199,7 @@ def _measure_compiling(measured: Measured, network: Network, batch: int, device:
     if trouble := _no_compiler(device):
         say(f"the network is not compiled: {trouble}")
         return replace(measured, compiling=0.0)
-    plain, trial = copy.deepcopy(network).train(), copy.deepcopy(network).train()
+    plain, trial = _copy(network), _copy(network)
     images = _images(network, batch, device)
     _compile(trial, device)
     step = _step(trial, images, device)
@@ -205,6 +210,14 @@ def _measure_compiling(measured: Measured, network: Network, batch: int, device:
         say(f"the network is not compiled: {first_line(error)}")
         return replace(measured, compiling=0.0)
     return replace(measured, compiling=compiling, gain=median(first / second for first, second in pairs))
+
+
+def _copy(network: Network) -> Network:
+    """To train on, computed as torch does."""
+    trial = copy.deepcopy(network).train()
+    trial._compiled_call_impl = None
+    fuse(trial, None)
+    return trial
 
 
 def _compile(network: Network, device: Device) -> None:
@@ -263,7 +276,7 @@ def _key(network: Network, batch: int, device: Device, using: Kernels | None) ->
     """All that a measurement depends on."""
     of = torch.cuda.get_device_name() if device.name == "cuda" else torch.backends.cpu.get_cpu_capability()
     machine = (platform.node(), platform.machine(), os.cpu_count(), of, torch.get_num_threads(), torch.__version__)
-    return digest([machine, repr(network.arch), batch, "fused" if using else "plain"])
+    return digest([machine, repr(network.arch), batch, using.name if using else "plain"])
 
 
 def _kept(file: Path) -> Measured | None:

@@ -1,6 +1,6 @@
 // What training does between its matrix products, forward and backward, in as few passes over memory as it needs: depthwise
 // convolution, batch normalisation with its activation, squeeze-and-excitation. Maps lie channels last, in float32 or
-// bfloat16; everything is computed in float32, sums of a batch in double. kernels.py compiles it on the machine where it
+// bfloat16; everything is computed in float32, sums over images in double. kernels.py compiles it on the machine where it
 // runs and says what each function takes.
 //
 // A thread's share of the work follows from its number alone, so that as many threads give the same bits.
@@ -104,7 +104,7 @@ inline float number(Half value) {
 
 enum Activation { NONE, RELU, RELU6, SILU, HARD_SWISH };
 
-// e^x to a few units in the last place: 2^whole times 2^part by its Taylor series.
+// e^x to about a millionth: 2^whole times 2^part by its Taylor series.
 template <int N>
 inline V<N> exponential(V<N> x) {
   V<N> bounded = x < -87.0f ? V<N>{} - 87.0f : x > 88.0f ? V<N>{} + 88.0f : x;
@@ -188,8 +188,7 @@ struct Scale {
 // value that x may have: where a mean is far from 0, sums of squares alone would cancel.
 void settle(const Norm& norm, const Floats& origin, const Doubles& sums, Index m, Index c) {
   for (Index i = 0; i < c; i++) {
-    double off = sums[i] / m, variance = std::max(0.0, sums[c + i] / m - off * off), mean = origin[i] + off;
-    if (!(sums[c + i] == sums[c + i])) variance = sums[c + i];  // not a number stays none
+    double off = sums[i] / m, variance = std::max(sums[c + i] / m - off * off, 0.0), mean = origin[i] + off;  // keeps NaN
     norm.mean[i] = mean;
     norm.inverse[i] = 1 / std::sqrt(variance + norm.eps);
     norm.running_mean[i] += norm.momentum * (float(mean) - norm.running_mean[i]);

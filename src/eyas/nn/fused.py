@@ -27,14 +27,16 @@ LAST = torch.channels_last
 
 
 def takes(x: Tensor, channels: int) -> bool:
-    """Whether the kernels compute on such a map: on a processor, float32 or under autocast."""
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
-    return x.is_cpu and (half or x.dtype is torch.float32) and channels % EIGHTS == 0 and x.numel() > 0
+    """Whether the kernels compute on such a map: on a processor, float32 or under autocast to bfloat16."""
+    half = torch.is_autocast_enabled("cpu")
+    known = torch.get_autocast_dtype("cpu") is torch.bfloat16 if half else x.dtype is torch.float32
+    return x.is_cpu and known and channels % EIGHTS == 0 and x.numel() > 0
 
 
 def takes_norm(norm: nn.BatchNorm2d) -> bool:
-    """Whether its statistics are those of the batch, in this process alone."""
-    return type(norm) is nn.BatchNorm2d and norm.training and norm.momentum is not None
+    """Whether it is in float32, and its statistics are those of the batch, in this process alone."""
+    own = type(norm) is nn.BatchNorm2d and norm.training and norm.momentum is not None and norm.running_mean is not None
+    return own and norm.affine and norm.weight.dtype is torch.float32
 
 
 def normalised(kernels: Kernels, x: Map, norm: nn.BatchNorm2d, activation: Activation) -> Map:
@@ -79,6 +81,16 @@ def _count(norm: nn.BatchNorm2d) -> None:
         norm.num_batches_tracked.add_(1)
 
 
+def _several(x: Map) -> None:
+    """As torch: of one value there is no variance.
+
+    Raises:
+        ValueError: a channel has no more.
+    """
+    if x.numel() == x.shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+
+
 def _norm(norm: nn.BatchNorm2d, kept: Float32[Tensor, "2 c"]) -> Norm:
     assert norm.running_mean is not None and norm.running_var is not None, "takes_norm has looked"
     mean, var = norm.running_mean.data_ptr(), norm.running_var.data_ptr()
@@ -100,6 +112,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Map, weight: Tensor, bias: Tensor, kernels: Kernels, norm: nn.BatchNorm2d, act: int) -> Map:
+        _several(x)
         channels, rows = x.shape[1], x.numel() // x.shape[1]
         y, kept = torch.empty_like(x), torch.empty(2, channels)
         kernels.norm_forward(_half(x), x.data_ptr(), y.data_ptr(), rows, channels, byref(_norm(norm, kept)), act)
@@ -128,6 +141,7 @@ class _Depthwise(torch.autograd.Function):
         (n, c, h, w), side = x.shape, kernel.shape[-1]
         sides = (h + top + bottom - side) // stride + 1, (w + left + right - side) // stride + 1
         convolved = torch.empty(n, c, *sides, dtype=x.dtype, memory_format=LAST)
+        _several(convolved)
         y, kept = torch.empty_like(convolved), torch.empty(2, c)
         taps, shape = kernel.detach().reshape(c, side * side).t().contiguous(), Shape(n, c, h, w, *sides, top, left)
         maps = x.data_ptr(), taps.data_ptr(), convolved.data_ptr(), y.data_ptr()

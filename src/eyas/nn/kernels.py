@@ -54,6 +54,7 @@ class Kernels:
             OSError: it is no library of this machine.
         """
         found = ctypes.CDLL(str(library))
+        self.name = library.stem  # other kernels have another
         norm, shape = ctypes.POINTER(Norm), ctypes.POINTER(Shape)
         # x, y, rows, channels, norm, activation
         self.norm_forward = _function(found, "norm_forward", POINTER, POINTER, LONG, LONG, norm, INT)
@@ -84,9 +85,10 @@ def kernels(folder: Path) -> Kernels:
     Raises:
         UserError: this machine cannot compile them, and why.
     """
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    # clang++ makes calls of another OpenMP library than torch has with it.
+    compiler = os.environ.get("CXX") or shutil.which("g++")
     if not compiler:
-        raise UserError("there is no C++ compiler (g++ or clang++)")
+        raise UserError("there is no g++ to compile its kernels with")
     library = folder / f"{digest([SOURCE.read_text(), FLAGS, compiler, _processor(), _runtime(), torch.__version__])}.so"
     try:
         if library.exists():

@@ -198,7 +198,8 @@ def _way(folder: Path, network: Network, lesson: Lesson) -> Way:
 
     def decide() -> dict[str, Any]:
         if not (folder / WAY).exists():
-            write_json(folder / WAY, choose_way(network, training, max(1, images), lesson.steps, choose()))
+            computed = lesson.steps * training.accumulate  # so many parts of batches
+            write_json(folder / WAY, choose_way(network, training, max(1, images), computed, choose()))
         return read_json(folder / WAY)
 
     return read_way(team.agree(decide))
