@@ -7,6 +7,8 @@
 * loss curve: 200 steps on the same batches, compiled in bfloat16 against float32 as it is; mean losses of the last 20 steps.
 * depthwise share: of the time on the device of a step that is not compiled, the share of the gradients of depthwise
   convolutions; the peer value is that of all convolutions' gradients. It says whether a kernel for them could be worthwhile.
+* images on the device: eight epochs of augmented 224-pixel batches without a network, of images that stay on the device and are
+  cropped there, sending them included, against images that threads crop and send.
 
 A machine without a GPU says so and measures nothing.
 """
@@ -14,6 +16,8 @@ A machine without a GPU says so and measures nothing.
 import argparse
 import json
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -21,12 +25,15 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from data import LIKE_TIMM, RESOLUTION, manifest_of, photographs, stream_of, taken
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from train_step import CLASSES, row, seconds
 
 from eyas.arch.parse import parse
+from eyas.data import resident
 from eyas.data.batches import Batch
+from eyas.data.store import build as build_store
 from eyas.deploy.measure import machine
 from eyas.learn.device import Device
 from eyas.learn.state import State
@@ -35,11 +42,13 @@ from eyas.learn.way import Way
 from eyas.nn.build import build
 from eyas.recipe import Training
 from eyas.run import write_json
+from eyas.studies.prepare import side_of
 from eyas.tasks.classify import Classify
 
 PEERS = {"mobilenet_v1@224": "mobilenetv1_100", "efficientnet_b0@224": "tf_efficientnet_b0"}
-CURVE, SHARE = "loss curve", "depthwise share"
-CASES = (*PEERS, CURVE, SHARE)
+CURVE, SHARE, HELD = "loss curve", "depthwise share", "images on the device"
+CASES = (*PEERS, CURVE, SHARE, HELD)
+PICTURES, EPOCHS = 1024, 8
 STEPS = 200
 TASK = Classify(tuple("0123456789"), 0.1)
 
@@ -130,9 +139,30 @@ def depthwise_share(size: int) -> Row:
     return {"case": SHARE, "peer": "gradients of all convolutions", **values, "ratio": ratio, "low": ratio, "high": ratio}
 
 
+def held(pairs: int) -> Row:
+    with tempfile.TemporaryDirectory() as place:
+        folder = photographs(Path(place) / "images", PICTURES, 375, 500)
+        built = build_store(manifest_of(folder), Path(place) / "store", side_of(RESOLUTION))
+        stream, usual = stream_of(built.store, LIKE_TIMM, RESOLUTION), resident.SHARE
+
+        def epochs(share: float) -> float:
+            resident.SHARE = share
+            begun = time.perf_counter()
+            taken(stream.run(0, EPOCHS * PICTURES // stream.parts[0].count, device="cuda"))
+            torch.cuda.synchronize()
+            return time.perf_counter() - begun
+
+        epochs(0.0), epochs(usual)
+        times = np.array([(epochs(usual), epochs(0.0)) for _ in range(pairs)])
+    speed = EPOCHS * PICTURES / np.median(times, axis=0)
+    return row(HELD, "cropped in threads", "images/s", float(speed[0]), float(speed[1]), times[:, 1] / times[:, 0])
+
+
 def measured(case: str, pairs: int, size: int) -> Row:
     if case == CURVE:
         return curve(size)
+    if case == HELD:
+        return held(pairs)
     return depthwise_share(size) if case == SHARE else network_case(case, pairs, size)
 
 

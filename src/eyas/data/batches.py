@@ -1,6 +1,6 @@
 """Batches: a pure function of (seed, step), made ahead of time in threads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from eyas.data.augment import apply, crops, prepare
 from eyas.data.boxes import fitted, moved
 from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
+from eyas.data.resident import Resident, hold
 from eyas.data.sampling import Groups, epoch
 from eyas.data.store import Store
 from eyas.data.workers import FEW, ahead, threads_beside
@@ -94,6 +95,20 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Crops that are still to be made where the images are."""
+
+    held: Resident
+    rows: Int64[np.ndarray, " b"]
+    boxes: Float64[np.ndarray, "b 4"]
+    side: int
+
+    def made(self) -> UInt8[Tensor, "b r r c"]:
+        """The crops."""
+        return self.held.crops(self.rows, self.boxes, self.side)
+
+
+@dataclass(frozen=True, slots=True)
 class Views:
     """Images of one part, cropped, with their targets and the noise that is still to be applied to them.
 
@@ -101,7 +116,7 @@ class Views:
     that noise too.
     """
 
-    images: UInt8[Tensor, "b r r c"]
+    images: UInt8[Tensor, "b r r c"] | Cut
     targets: Float32[np.ndarray, "b k"]
     noise: Noise
     augment: Augment
@@ -137,13 +152,14 @@ class Stream:
 
     def at(self, step: int) -> Batch:
         """The batch of `step`: each part runs through a new shuffle of all its images before it begins the next."""
-        return self._finished(self._views(step), "cpu")
+        return self._finished(self._views(step, [None] * len(self.parts)), "cpu")
 
     def run(self, start: int, stop: int, threads: int | None = None, device: str = "cpu") -> Iterator[Batch]:
         """Batches `start` to `stop` on `device`, made ahead of time; on an accelerator pixels may differ by rounding.
 
-        An accelerator takes cropped images as they are from pinned memory, and changes them itself. Without `threads`
-        as many make them as `threads_beside` the device do, one batch each and one more.
+        An accelerator changes images itself, and crops them too where all of them fit into a share of its memory; otherwise
+        it takes them cropped from pinned memory. Without `threads` as many make them as `threads_beside` the device do, one
+        batch each and one more.
         """
         if start >= stop:
             return
@@ -151,7 +167,8 @@ class Stream:
         if device == "cpu":
             yield from ahead(self.at, range(start, stop), threads)
             return
-        for views in ahead(self._pinned, range(start, stop), threads):
+        held = [hold(part.examples.store, part.examples.positions, device) for part in self.parts]
+        for views in ahead(lambda step: self._pinned(step, held), range(start, stop), threads):
             yield self._finished(views, device)
 
     def rows(self, part: int, step: int) -> list[int]:
@@ -180,8 +197,8 @@ class Stream:
             self._orders.pop((part, number - KEPT), None)
         return found
 
-    def _views(self, step: int) -> list[Views]:
-        """What is read and drawn on the processor, for each part."""
+    def _views(self, step: int, held: Sequence[Resident | None]) -> list[Views]:
+        """What is read and drawn on the processor, for each part; what an accelerator has `held` is not read."""
         found = []
         for index, (part, own) in enumerate(zip(self.parts, self._shares(), strict=True)):
             if not own:
@@ -193,13 +210,17 @@ class Stream:
             noise = draw(augment, self.flips, part.count, np.random.default_rng((self.seed, index, step, 1)))
             noise = noise.of(taken)
             rows = np.array(self.rows(index, step))[taken]
-            images = [part.examples.store[int(part.examples.positions[row])] for row in rows]
+            places = part.examples.positions[rows]
             targets = part.examples.targets[rows]
             if part.examples.boxes:
                 seeds = [(self.seed, index, step, int(place), 2) for place in taken]
-                noise = fitted(noise, targets, augment.crop, augment.operation_set, seeds, [each.shape[:2] for each in images])
+                sides = [(int(height), int(width)) for height, width, _ in part.examples.store.shapes[places]]
+                noise = fitted(noise, targets, augment.crop, augment.operation_set, seeds, sides)
                 targets = moved(targets, noise)
-            views = crops(images, noise, self.resolution)
+            if there := held[index]:
+                views = Cut(there, rows, noise.crop, self.resolution)
+            else:
+                views = crops([part.examples.store[int(place)] for place in places], noise, self.resolution)
             found.append(Views(views, targets, noise, augment, neighbour, part.weak))
         return found
 
@@ -214,14 +235,18 @@ class Stream:
             dealt += left
         return found
 
-    def _pinned(self, step: int) -> list[Views]:
-        return [replace(views, images=views.images.pin_memory()) for views in self._views(step)]
+    def _pinned(self, step: int, held: Sequence[Resident | None]) -> list[Views]:
+        return [
+            views if isinstance(views.images, Cut) else replace(views, images=views.images.pin_memory())
+            for views in self._views(step, held)
+        ]
 
     def _finished(self, parts: list[Views], device: str) -> Batch:
         images, targets, weak = [], [], []
         for views in parts:
             own = slice(int(views.neighbour), None)
-            moved = views.images.to(device, non_blocking=True)
+            made = views.images.made() if isinstance(views.images, Cut) else views.images
+            moved = made.to(device, non_blocking=True)
             if views.weak:
                 weak.append(apply(moved.clone(), views.noise.mild(), MILD)[own])
             images.append(apply(moved, views.noise, views.augment)[own])

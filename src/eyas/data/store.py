@@ -93,6 +93,11 @@ class Store:
         return tuple(self.index["id"].to_pylist())
 
     @cached_property
+    def shapes(self) -> np.ndarray:
+        """Height, width and channels of each image: int64 [n, 3]."""
+        return self._places[:, 2:]
+
+    @cached_property
     def hashes(self) -> tuple[str, ...]:
         """One digest an image; equal digests are equal pictures."""
         return tuple(self.index["hash"].to_pylist())
