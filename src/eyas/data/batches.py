@@ -12,7 +12,7 @@ from eyas.data.augment import apply, crops, prepare
 from eyas.data.boxes import fitted, moved
 from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
-from eyas.data.resident import Resident, hold
+from eyas.data.resident import Cut, Resident, hold
 from eyas.data.sampling import Groups, epoch
 from eyas.data.store import Store
 from eyas.data.workers import FEW, ahead, threads_beside
@@ -92,20 +92,6 @@ class Part:
     augment: Augment | None = None
     weak: bool = False
     groups: Groups | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Crops that are still to be made where the images are."""
-
-    held: Resident
-    rows: Int64[np.ndarray, " b"]
-    boxes: Float64[np.ndarray, "b 4"]
-    side: int
-
-    def made(self) -> UInt8[Tensor, "b r r c"]:
-        """The crops."""
-        return self.held.crops(self.rows, self.boxes, self.side)
 
 
 @dataclass(frozen=True, slots=True)

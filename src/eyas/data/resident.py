@@ -53,6 +53,20 @@ class Resident:
         return small.round_().clamp_(0, 255).to(torch.uint8)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Crops that are still to be made where the images are; see `Resident.crops`."""
+
+    held: Resident
+    rows: Int64[np.ndarray, " b"]
+    boxes: Float64[np.ndarray, "b 4"]
+    side: int
+
+    def made(self) -> UInt8[Tensor, "b r r c"]:
+        """The crops."""
+        return self.held.crops(self.rows, self.boxes, self.side)
+
+
 def hold(store: Store, positions: Int64[np.ndarray, " n"], device: str) -> Resident | None:
     """The images at `positions` on `device`; `None` where they would take more than a share of its free memory, or are JPEG."""
     shapes = store.shapes[positions]
