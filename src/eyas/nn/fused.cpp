@@ -198,7 +198,6 @@ void settle(const Norm& norm, const Floats& origin, const Doubles& sums, Index m
 
 // Rows of c channels are worked on several at a time as one wide row, so that vectors are full and sums independent; rows
 // that are left over are worked on alone. Channels come in eights.
-constexpr Index NEAR = 48 * 1024;  // floats that stay in the second cache
 constexpr Index BLOCK = 64;  // wide rows whose sums are taken in float
 
 struct Rows {
@@ -397,6 +396,8 @@ void scaled(const T* x, const float* times, const float* plus, T* y, Index n, In
 struct Shape {
   Index n, c, h, w, oh, ow, top, left;  // images, channels, sides in and out, padding
 };
+
+constexpr Index NEAR = 48 * 1024;  // floats that stay in the second cache
 
 // All images, some channels at a time: `each(image, first channel, channels, scratch, sums)`. As many channels as keep the rows
 // that are worked on near, in multiples of 64: these are whole lines of the cache.

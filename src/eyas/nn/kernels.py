@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from eyas.errors import UserError, first_line
+from eyas.progress import say
 from eyas.run import digest
 
 SOURCE = Path(__file__).with_name("fused.cpp")
@@ -110,6 +111,7 @@ def _function(library: ctypes.CDLL, name: str, *takes: Any) -> Callable[..., Non
 
 def _compile(compiler: str, library: Path) -> None:
     """Complete or not at all, also where two processes do it at once."""
+    say("kernels for training are compiled for this machine, once")
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as place:
         compiled, linked = Path(place, "fused.o"), Path(place, "fused.so")
