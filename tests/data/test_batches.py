@@ -52,13 +52,13 @@ class TestPureFunctionOfSeedAndStep:
     def test_changed_on_its_way_to_a_device_it_is_the_batch_of_the_processor(self, noisy, monkeypatch):
         """An accelerator is given cropped images and the numbers; the processor, taken for one here, does the same to them."""
         monkeypatch.setattr(torch.Tensor, "pin_memory", lambda images: images.clone())
-        monkeypatch.setattr(resident, "_free", lambda _: 0)
+        monkeypatch.setattr(resident, "_memory", lambda _: 0)
         made = list(noisy.run(2, 7, device="cpu:0"))
         assert all(same(batch, noisy.at(step)) for step, batch in enumerate(made, 2))
 
     def test_of_images_that_stay_on_a_device_it_is_the_same_but_for_rounding(self, noisy, monkeypatch):
         """What fits into its memory is sent once, and cropped there."""
-        monkeypatch.setattr(resident, "_free", lambda _: 2**30)
+        monkeypatch.setattr(resident, "_memory", lambda _: 2**30)
         monkeypatch.setattr(torch.Tensor, "pin_memory", lambda _: pytest.fail("nothing is sent any more"))
         for step, batch in enumerate(noisy.run(2, 9, device="cpu:0"), 2):
             here = noisy.at(step)

@@ -17,7 +17,7 @@ SIZES = [(20, 24, 3), (31, 17, 1), (8, 40, 3), (64, 64, 3), (1, 1, 1), (5, 90, 3
 
 @pytest.fixture(autouse=True)
 def roomy(monkeypatch):
-    monkeypatch.setattr(resident, "_free", lambda _: 2**30)
+    monkeypatch.setattr(resident, "_memory", lambda _: 2**30)
 
 
 def held_of(pictures: list[np.ndarray], rows: list[int]) -> Resident:
@@ -62,7 +62,7 @@ def test_the_rows_are_those_of_the_examples_however_they_were_sent(monkeypatch):
 
 def test_what_is_too_large_stays_where_it_is(monkeypatch):
     pictures = [picture(1, 20, 24, 3)]
-    monkeypatch.setattr(resident, "_free", lambda _: 4 * pictures[0].size)
+    monkeypatch.setattr(resident, "_memory", lambda _: 4 * pictures[0].size)
     assert hold(store_of(pictures), np.array([0]), "cpu") is not None
-    monkeypatch.setattr(resident, "_free", lambda _: 4 * pictures[0].size - 1)
+    monkeypatch.setattr(resident, "_memory", lambda _: 4 * pictures[0].size - 1)
     assert hold(store_of(pictures), np.array([0]), "cpu") is None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eyas.data.store import Store
 
-SHARE = 0.25  # of an accelerator's free memory that images may take
+SHARE = 0.25  # of an accelerator's memory, free or not, that images may take: a run that goes on must crop them where it began
 SENT = 2**26  # bytes at a time
 AT_ONCE = 32  # images that are cropped at a time: every pixel of theirs is looked up by a number of eight bytes
 
@@ -68,10 +68,10 @@ class Cut:
 
 
 def hold(store: Store, positions: Int64[np.ndarray, " n"], device: str) -> Resident | None:
-    """The images at `positions` on `device`; `None` where they would take more than a share of its free memory, or are JPEG."""
+    """The images at `positions` on `device`; `None` where they would take more than a share of its memory, or are JPEG."""
     shapes = store.shapes[positions]
     sizes = shapes.prod(axis=1)
-    if store.jpeg or sizes.sum() > SHARE * _free(device):
+    if store.jpeg or sizes.sum() > SHARE * _memory(device):
         return None
     ends = np.cumsum(sizes)
     pixels = torch.empty(int(sizes.sum()), dtype=torch.uint8, device=device)
@@ -95,5 +95,5 @@ def _weights(sizes: Int64[Tensor, " b"], side: int, longest: int) -> Float[Tenso
     return found / found.sum(2, keepdim=True)
 
 
-def _free(device: str) -> int:
-    return torch.cuda.mem_get_info(device)[0]
+def _memory(device: str) -> int:
+    return torch.cuda.mem_get_info(device)[1]
