@@ -22,7 +22,7 @@ from eyas.run import digest
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC")
 OPENMP = "-fopenmp"
-MINUTES = 5.0  # that compiling may take; it takes ten seconds
+MINUTES = 5.0  # that compiling may take
 
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
 
