@@ -28,6 +28,8 @@ import numpy as np
 import timm
 from data import photographs
 
+from eyas.compiled import library
+from eyas.data import pixels
 from eyas.deploy.measure import machine
 from eyas.errors import UserError
 from eyas.nn.kernels import kernels
@@ -45,6 +47,7 @@ def seconds(command: list[str], scratch: Path) -> float:
     cache = scratch / "cache"
     with suppress(UserError):  # a machine without a compiler does without
         kernels(scratch / "kernels")
+        library(pixels.SOURCE, scratch / "kernels", "images", pixels.EXACT)
         shutil.copytree(scratch / "kernels", cache / "eyas" / "kernels")
     begun = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, "XDG_CACHE_HOME": str(cache)}, capture_output=True, text=True)

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from eyas.data import randaugment as kernels
+from eyas.data.amounts import LARGEST_SHIFT
 from eyas.data.noise import CODE, PAPER, Noise
-from eyas.data.randaugment import LARGEST_SHIFT, randaugment
+from eyas.data.randaugment import randaugment
 from tests.data.reference import OPERATIONS
 from tests.images import picture
 
@@ -83,7 +84,7 @@ class TestPillows:
                 assert np.abs(found - other)[kept].max() <= 1, (name, level)
 
     def test_every_operation_has_a_kernel(self):
-        assert set(kernels.OPERATIONS) == set(EVERY)
+        assert {*kernels.OPERATIONS, "identity"} == set(EVERY)
         assert set(OPERATIONS) == set(EVERY)
 
     def test_the_sets_are_those_of_the_paper_and_of_the_code(self):

@@ -1,8 +1,6 @@
 """Our kernels compute what torch computes: values, gradients and statistics of every kind of layer."""
 
 import copy
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
@@ -15,7 +13,6 @@ from eyas.arch.layer import Layer
 from eyas.arch.parse import parse
 from eyas.data.cache import user_cache
 from eyas.errors import UserError
-from eyas.nn import kernels as compiling
 from eyas.nn.blocks import ConvNorm, SqueezeExcite, fuse
 from eyas.nn.build import Network, build
 from eyas.nn.fused import ACTIVATIONS
@@ -241,69 +238,3 @@ class TestTorchComputesItself:
         module = conv_norm(Layer("depthwise", 7, 1, 16, 16, 9, "relu"), "same")
         assert max(gaps(module, maps(16, 2, 9, 9), ours)) < 1e-4
         assert len(counted) == 1
-
-
-LOADED = """
-from pathlib import Path
-from eyas.data.cache import user_cache
-from eyas.nn.kernels import kernels
-
-kernels(user_cache() / "kernels")
-loaded = Path("/proc/self/maps").read_text().splitlines()
-print(*{line.split()[-1] for line in loaded if "gomp" in line})
-"""
-
-
-class TestCompiling:
-    @pytest.fixture(autouse=True)
-    def forgetful(self):
-        yield
-        kernels.cache_clear()
-
-    @pytest.mark.parametrize(
-        ("compiler", "told"),
-        [
-            ("#!/bin/sh\necho 'fused.cpp:1: too new for me' >&2; exit 1\n", "fails: fused.cpp:1: too new for me"),
-            ("#!/bin/sh\nfor last; do :; done; echo 'no library' > $last\n", "fused|ELF|short|so"),
-            (None, "o such file or directory"),
-        ],
-        ids=["fails", "makes no library", "is not there"],
-    )
-    def test_that_cannot_be_done_is_told_in_a_sentence(self, tmp_path, monkeypatch, compiler, told):
-        monkeypatch.setenv("CXX", str(tmp_path / "compiler"))
-        if compiler:
-            (tmp_path / "compiler").write_text(compiler)
-            (tmp_path / "compiler").chmod(0o755)
-        with pytest.raises(UserError, match=told) as error:
-            kernels(tmp_path / "kernels")
-        assert "\n" not in str(error.value)
-        left = [each for each in (tmp_path / "kernels").iterdir() if each.suffix != ".so"]
-        assert left == []
-
-    def test_happens_once_on_a_machine(self, ours, monkeypatch):
-        ran = []
-        monkeypatch.setattr(compiling, "_compile", lambda *_: ran.append(1))
-        kernels.cache_clear()
-        assert kernels(user_cache() / "kernels") is not ours
-        assert not ran
-
-    def test_a_machine_without_a_compiler_says_so(self, tmp_path, monkeypatch):
-        monkeypatch.delenv("CXX", raising=False)
-        monkeypatch.setattr(compiling.shutil, "which", lambda _: None)
-        with pytest.raises(UserError, match="no g"):
-            kernels(tmp_path)
-
-    @pytest.mark.usefixtures("ours")
-    def test_threads_are_torchs(self):
-        """With another OpenMP library than torch's the threads of both would fight for the cores."""
-        done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
-        assert len(done.stdout.split()) <= 1, done.stdout
-
-
-def test_the_source_compiles_without_a_warning():
-    compiler = compiling.shutil.which("g++")
-    if not compiler:
-        pytest.skip("no g++ here")
-    command = [compiler, *compiling.FLAGS, compiling.OPENMP, "-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Werror"]
-    done = subprocess.run([*command, "-fsyntax-only", str(compiling.SOURCE)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]

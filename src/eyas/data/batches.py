@@ -12,6 +12,7 @@ from eyas.data.augment import apply, crops, prepare
 from eyas.data.boxes import fitted, moved
 from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
+from eyas.data.pixels import Pixels, pixels
 from eyas.data.resident import Cut, Resident, hold
 from eyas.data.sampling import Groups, epoch
 from eyas.data.store import Store
@@ -138,7 +139,7 @@ class Stream:
 
     def at(self, step: int) -> Batch:
         """The batch of `step`: each part runs through a new shuffle of all its images before it begins the next."""
-        return self._finished(self._views(step, [None] * len(self.parts)), "cpu")
+        return self._made(step, pixels())
 
     def run(self, start: int, stop: int, threads: int | None = None, device: str = "cpu") -> Iterator[Batch]:
         """Batches `start` to `stop` on `device`, made ahead of time; on an accelerator pixels may differ by rounding.
@@ -151,10 +152,12 @@ class Stream:
             return
         threads = min(threads or threads_beside(device), stop - start)
         if device == "cpu":
-            yield from ahead(self.at, range(start, stop), threads)
+            by = pixels()
+            yield from ahead(lambda step: self._made(step, by), range(start, stop), threads)
             return
         held = [hold(part.examples.store, part.examples.positions, device) for part in self.parts]
-        for views in ahead(lambda step: self._pinned(step, held), range(start, stop), threads):
+        by = None if all(held) else pixels()
+        for views in ahead(lambda step: self._pinned(step, held, by), range(start, stop), threads):
             yield self._finished(views, device)
 
     def rows(self, part: int, step: int) -> list[int]:
@@ -183,7 +186,11 @@ class Stream:
             self._orders.pop((part, number - KEPT), None)
         return found
 
-    def _views(self, step: int, held: Sequence[Resident | None]) -> list[Views]:
+    def _made(self, step: int, by: Pixels | None) -> Batch:
+        """The batch of a step on the processor."""
+        return self._finished(self._views(step, [None] * len(self.parts), by), "cpu", by)
+
+    def _views(self, step: int, held: Sequence[Resident | None], by: Pixels | None) -> list[Views]:
         """What is read and drawn on the processor, for each part; what an accelerator has `held` is not read."""
         found = []
         for index, (part, own) in enumerate(zip(self.parts, self._shares(), strict=True)):
@@ -206,7 +213,7 @@ class Stream:
             if there := held[index]:
                 views = Cut(there, rows, noise.crop, self.resolution)
             else:
-                views = crops([part.examples.store[int(place)] for place in places], noise, self.resolution)
+                views = crops([part.examples.store[int(place)] for place in places], noise, self.resolution, by)
             found.append(Views(views, targets, noise, augment, neighbour, part.weak))
         return found
 
@@ -221,21 +228,21 @@ class Stream:
             dealt += left
         return found
 
-    def _pinned(self, step: int, held: Sequence[Resident | None]) -> list[Views]:
+    def _pinned(self, step: int, held: Sequence[Resident | None], by: Pixels | None) -> list[Views]:
         return [
             views if isinstance(views.images, Cut) else replace(views, images=views.images.pin_memory())
-            for views in self._views(step, held)
+            for views in self._views(step, held, by)
         ]
 
-    def _finished(self, parts: list[Views], device: str) -> Batch:
+    def _finished(self, parts: list[Views], device: str, by: Pixels | None = None) -> Batch:
         images, targets, weak = [], [], []
         for views in parts:
             own = slice(int(views.neighbour), None)
             made = views.images.made() if isinstance(views.images, Cut) else views.images
             moved = made.to(device, non_blocking=True)
             if views.weak:
-                weak.append(apply(moved.clone(), views.noise.mild(), MILD)[own])
-            images.append(apply(moved, views.noise, views.augment)[own])
+                weak.append(apply(moved.clone(), views.noise.mild(), MILD, by)[own])
+            images.append(apply(moved, views.noise, views.augment, by)[own])
             targets.append(mix_targets(views.targets, shares(views.noise, self.resolution))[own])
         labelled = [part.examples.labelled for part, own in zip(self.parts, self._shares(), strict=True) for _ in own]
         again = torch.cat(weak) if weak else None

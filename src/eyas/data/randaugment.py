@@ -7,7 +7,6 @@ threads nor on what else is in the batch. A processor goes over bytes and 16-bit
 values become bytes by way of 16 bits, and why masks are bytes of 0 and 255.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,33 +16,27 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
+from eyas.data.amounts import FILL, MOVING, Numbers, amounts
 from eyas.data.noise import SETS, Noise
 
 Images = UInt8[Tensor, "b h w c"]
 Places = Float64[np.ndarray, "b 2"]
 
-FILL = 128  # what moves in from outside the image, as in the reference code
 # In 16-bit fractions: all sums are multiples of 2^-16 below 2^8, which floats hold exactly in whichever order they are added.
 LUMINANCE = (19595 / 65536, 38470 / 65536, 7471 / 65536)
-LARGEST_SHIFT = 0.9  # of the side, and
-LARGEST_CUT = 0.35  # half the side of what is cut out: some of a picture always stays in sight
 
 
 def randaugment(images: Images, noise: Noise, operation_set: str, level: float) -> Images:
-    """The operations that were drawn for each image, in their order. `images` are used up.
-
-    `level` is the magnitude in tenths: 1 is the end of AutoAugment's ranges, and more goes beyond. What brightens or
-    darkens, turns left or right, is drawn by the sign. Levels grow with severity everywhere: in the reference code
-    posterize and solarize grow milder, and above magnitude 10 leave their range.
-    """
+    """The operations that were drawn for each image, in their order, at `level` (`eyas.data.amounts`). `images` are used up."""
+    height, width = images.shape[1:3]
     for turn in range(noise.operations.shape[1]):
-        drawn: dict[tuple[str, float], list[int]] = defaultdict(list)
+        drawn: dict[tuple[str, Numbers], list[int]] = defaultdict(list)
         names = [SETS[operation_set][number] for number in noise.operations[:, turn]]
         for row, (name, sign) in enumerate(zip(names, noise.signs[:, turn].tolist(), strict=True)):
-            drawn[name, 1.0 if name in SIGNLESS else sign].append(row)
-        for (name, sign), rows in drawn.items():
+            drawn[name, amounts(name, level, sign, height, width)].append(row)
+        for (name, numbers), rows in drawn.items():
             if name != "identity":
-                images = changed(images, rows, OPERATIONS[name], level, sign, noise.places[rows, turn])
+                images = changed(images, rows, OPERATIONS[name], noise.places[rows, turn], *numbers)
     return images
 
 
@@ -100,11 +93,6 @@ def _bytes(values: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
     return values.to(torch.int16).to(torch.uint8)
 
 
-def _factor(level: float, sign: float) -> float:
-    """From 0.1 up, the reference's lowest: at 0 and below, brightness leaves a black picture, whatever it showed."""
-    return max(0.1, 1 + 0.9 * level * sign)
-
-
 def _grey(images: Images) -> Float[Tensor, "b h w"]:
     """Luminance in whole levels, as Pillow converts to "L" (ITU-R 601-2)."""
     if images.shape[3] == 1:
@@ -123,14 +111,10 @@ def _blend(plain: Float[Tensor, "..."], images: Shaped[Tensor, "..."], factor: f
     return _bytes(images.float().sub_(plain).mul_(factor).add_(plain).clamp_(0, 255))
 
 
-def _identity(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001 (all have one form)
-    return images
-
-
 # Point operations.
 
 
-def _autocontrast(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+def _autocontrast(images: Images, _places: Places) -> Images:
     low, high = images.amin(1).amin(1), images.amax(1).amax(1)
     low, high = torch.where(high > low, low, 0).float(), torch.where(high > low, high, 255).float()
     moved = images.flatten(2) - _across(low, images.shape[2])
@@ -138,7 +122,7 @@ def _autocontrast(images: Images, level: float, sign: float, places: Places) -> 
     return _bytes(moved.mul_(_across(255 / (high - low), images.shape[2])).add_(0.001)).view_as(images)
 
 
-def _equalize(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+def _equalize(images: Images, _places: Places) -> Images:
     count, channels = len(images), images.shape[3]
     first = torch.arange(0, 256 * count * channels, 256, dtype=torch.int32, device=images.device).view(count, channels)
     cells = (images.flatten(2) + _across(first, images.shape[2])).flatten()  # in one row of tables, one a channel
@@ -151,30 +135,30 @@ def _equalize(images: Images, level: float, sign: float, places: Places) -> Imag
     return table.flatten().index_select(0, cells).view_as(images)
 
 
-def _solarize(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-    return images ^ ~_below(images, max(0, round(256 * (1 - level))))
+def _solarize(images: Images, _places: Places, edge: int) -> Images:
+    return images ^ ~_below(images, edge)
 
 
-def _posterize(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-    return images & 256 - 2 ** (8 - max(1, 8 - round(4 * level)))
+def _posterize(images: Images, _places: Places, bits: int) -> Images:
+    return images & bits
 
 
-def _contrast(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+def _contrast(images: Images, _places: Places, factor: float) -> Images:
     grey = _grey(images).to(torch.int16).flatten(1)  # whole numbers: their sum does not depend on the order
     mean = (grey.sum(1).double() / grey.shape[1] + 0.5).floor().float()[:, None, None, None]
-    return _blend(mean, images, _factor(level, sign))
+    return _blend(mean, images, factor)
 
 
-def _brightness(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-    return _bytes(images.float().mul_(_factor(level, sign)).clamp_(max=255))
+def _brightness(images: Images, _places: Places, factor: float) -> Images:
+    return _bytes(images.float().mul_(factor).clamp_(max=255))
 
 
-def _invert(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+def _invert(images: Images, _places: Places) -> Images:
     return images ^ 255
 
 
-def _solarize_add(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-    added = images.to(torch.int16).add_(round(110 * level)).clamp_(max=255).to(torch.uint8)
+def _solarize_add(images: Images, _places: Places, amount: int) -> Images:
+    added = images.to(torch.int16).add_(amount).clamp_(max=255).to(torch.uint8)
     dark = _below(images, 128)
     return (images & ~dark) | (added & dark)
 
@@ -182,102 +166,77 @@ def _solarize_add(images: Images, level: float, sign: float, places: Places) -> 
 # Operations of a pixel and its neighbours, or its other colours.
 
 
-def _color(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+def _color(images: Images, _places: Places, factor: float) -> Images:
     """Between grey and more than its colour; a grey picture has none to change."""
     if images.shape[3] == 1:
         return images
     grey, plain = _grey(images), torch.empty_like(images, dtype=torch.float32)
     for channel in range(3):
         plain[..., channel] = grey
-    return _blend(plain, images, _factor(level, sign))
+    return _blend(plain, images, factor)
 
 
-def _sharpness(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
+def _sharpness(images: Images, _places: Places, factor: float) -> Images:
     """Between smoothed (3 x 3, the middle counts 5) and sharper than it is; the outermost pixels stay."""
     whole, step = images.flatten(2).to(torch.int16), images.shape[3]  # rows of values: a pixel's neighbours are a step away
     inner = whole[:, 1:-1, step:-step]
     rows = (whole[:, :-2] + whole[:, 1:-1]).add_(whole[:, 2:])
     sums = (rows[..., : -2 * step] + rows[..., step:-step]).add_(rows[..., 2 * step :]).add_(inner, alpha=4)
     smooth = sums.float().div_(13).add_(0.5).floor_()
-    images.flatten(2)[:, 1:-1, step:-step] = _blend(smooth, inner, _factor(level, sign))
+    images.flatten(2)[:, 1:-1, step:-step] = _blend(smooth, inner, factor)
     return images
 
 
-def _cutout(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-    """A square around any point blanked: at level 1 its half side is 40 of 224 pixels, as in the reference code."""
-    half = min(level * 40 / 224, LARGEST_CUT)
+def _cutout(images: Images, places: Places, half: float) -> Images:
+    """A square around any point blanked."""
     return fill(images, np.concatenate([places - half, places + half], 1))
 
 
 # What moves pixels.
 
 
-def _warp(matrix: Callable[[float, int, int], tuple[float, ...]]) -> "Operation":
-    """An operation that gives each pixel the value of another; `matrix` takes an amount, the height and the width."""
-
-    @lru_cache(maxsize=16)
-    def sources(
-        amount: float, shape: tuple[int, int, int], device: torch.device
-    ) -> tuple[Int64[Tensor, " n"], UInt8[Tensor, " n"]]:
-        """Which value of the image each one is, and a mask of those that come from outside it."""
-        height, width, channels = shape
-        a, b, c, d, e, f = matrix(amount, height, width)
-        x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-        column, row = np.floor(a * x + b * y + c), np.floor(d * x + e * y + f)
-        outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
-        pixel = np.where(outside, 0, row * width + column).astype(np.int64)
-        values = pixel[..., None] * channels + np.arange(channels)
-        masks = np.repeat(outside[..., None], channels, 2).astype(np.uint8) * 255
-        return torch.from_numpy(values.reshape(-1)).to(device), torch.from_numpy(masks.reshape(-1)).to(device)
-
-    def moved(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-        index, mask = sources(level * sign, tuple(images.shape[1:]), images.device)
-        flat = images.flatten(1)
-        return _filled(flat.gather(1, index.expand(len(flat), -1)), mask).view_as(images)
-
-    return moved
+def _warp(images: Images, _places: Places, *matrix: float) -> Images:
+    """Each pixel takes the value of another, the nearest to where it comes from."""
+    index, mask = _sources(matrix, tuple(images.shape[1:]), images.device)
+    flat = images.flatten(1)
+    return _filled(flat.gather(1, index.expand(len(flat), -1)), mask).view_as(images)
 
 
-def _translation(axis: int) -> "Operation":
+@lru_cache(maxsize=48)
+def _sources(
+    matrix: Numbers, shape: tuple[int, int, int], device: torch.device
+) -> tuple[Int64[Tensor, " n"], UInt8[Tensor, " n"]]:
+    """Which value of the image each one is, and a mask of those that come from outside it."""
+    height, width, channels = shape
+    a, b, c, d, e, f = matrix
+    x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    column, row = np.floor(a * x + b * y + c), np.floor(d * x + e * y + f)
+    outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
+    pixel = np.where(outside, 0, row * width + column).astype(np.int64)
+    values = pixel[..., None] * channels + np.arange(channels)
+    masks = np.repeat(outside[..., None], channels, 2).astype(np.uint8) * 255
+    return torch.from_numpy(values.reshape(-1)).to(device), torch.from_numpy(masks.reshape(-1)).to(device)
+
+
+def _translate(images: Images, _places: Places, *matrix: float) -> Images:
     """A warp by whole pixels along an axis, by copying."""
-
-    def moved(images: Images, level: float, sign: float, places: Places) -> Images:  # noqa: ARG001
-        side = images.shape[axis]
-        by = math.floor(max(-LARGEST_SHIFT, min(0.45 * level * sign, LARGEST_SHIFT)) * side + 0.5)
-        found, kept = torch.full_like(images, FILL), side - abs(by)
-        found.narrow(axis, max(0, -by), kept).copy_(images.narrow(axis, max(0, by), kept))
-        return found
-
-    return moved
+    axis, by = (2, int(matrix[2])) if matrix[2] else (1, int(matrix[5]))
+    found, kept = torch.full_like(images, FILL), images.shape[axis] - abs(by)
+    found.narrow(axis, max(0, -by), kept).copy_(images.narrow(axis, max(0, by), kept))
+    return found
 
 
-# Where a pixel (x, y) comes from: (ax + by + c, dx + ey + f), as Pillow's affine transform has it.
-
-
-def _rotation(amount: float, height: int, width: int) -> tuple[float, ...]:
-    angle = -math.radians(30 * amount)
-    cosine, sine = (round(value, 15) for value in (math.cos(angle), math.sin(angle)))
-    x, y = width / 2, height / 2
-    return cosine, sine, x - cosine * x - sine * y, -sine, cosine, y + sine * x - cosine * y
-
-
-Operation = Callable[[Images, float, float, Places], Images]
-SIGNLESS = ("identity", "autocontrast", "equalize", "solarize", "posterize", "invert", "cutout", "solarize_add")
-OPERATIONS: dict[str, Operation] = {
-    "identity": _identity,
+OPERATIONS: dict[str, Callable[..., Images]] = {
+    **dict.fromkeys(MOVING, _warp),
+    **dict.fromkeys(("translate_x", "translate_y"), _translate),
     "autocontrast": _autocontrast,
     "equalize": _equalize,
-    "rotate": _warp(_rotation),
     "solarize": _solarize,
     "color": _color,
     "posterize": _posterize,
     "contrast": _contrast,
     "brightness": _brightness,
     "sharpness": _sharpness,
-    "shear_x": _warp(lambda amount, height, width: (1, 0.3 * amount, 0, 0, 1, 0)),  # noqa: ARG005
-    "shear_y": _warp(lambda amount, height, width: (1, 0, 0, 0.3 * amount, 1, 0)),  # noqa: ARG005
-    "translate_x": _translation(2),
-    "translate_y": _translation(1),
     "invert": _invert,
     "cutout": _cutout,
     "solarize_add": _solarize_add,

@@ -1,0 +1,145 @@
+"""What pixels.cpp makes of images is what torch makes of them, byte by byte."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eyas.data import pixels as module
+from eyas.data.augment import apply, crops
+from eyas.data.batches import Examples, Part, Stream
+from eyas.data.noise import CODE, PAPER, SETS, Noise, draw
+from eyas.data.pixels import Pixels, pixels
+from eyas.errors import UserError
+from eyas.progress import listening
+from eyas.recipe import Augment
+from tests.fakes import store_of
+from tests.heard import Heard
+from tests.images import picture
+
+EVERY = tuple(dict.fromkeys((*PAPER, *CODE)))
+
+
+@pytest.fixture(scope="module")
+def ours() -> Pixels:
+    found = pixels()
+    if not found:
+        pytest.skip("no g++ here")
+    return found
+
+
+def noise_of(count: int, choice: Augment, seed: int = 0) -> Noise:
+    return draw(choice, "both", count, np.random.default_rng(seed))
+
+
+def noisy_picture(seed: int, height: int, width: int, channels: int) -> np.ndarray:
+    """No level and no neighbour is like another."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+class TestLikeTorch:
+    @given(
+        st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 3])), min_size=1, max_size=4),
+        st.integers(1, 250),
+        st.floats(0.02, 1),
+        st.integers(0, 1000),
+    )
+    def test_crops(self, ours, shapes, side, smallest, seed):
+        images = [noisy_picture(seed + row, *shape) for row, shape in enumerate(shapes)]
+        noise = noise_of(len(images), Augment(operations=0, crop=smallest), seed)
+        assert torch.equal(crops(images, noise, side, ours), crops(images, noise, side))
+
+    @pytest.mark.parametrize("name", EVERY)
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("side", [1, 2, 40, 65])
+    def test_operations(self, ours, name, channels, side):
+        kept = "paper" if name in PAPER else "code"
+        noise = noise_of(6, Augment(operations=1, operation_set=kept))
+        noise = replace(
+            noise.mild(), operations=np.full((6, 1), SETS[kept].index(name)), signs=noise.signs, places=noise.places
+        )
+        flat = np.full((side, side, channels), 9, np.uint8)
+        images = [picture(1, side, side, channels), picture(2, side, side, channels) // 3 + 60, flat]
+        given = np.stack([*images, *(noisy_picture(seed, side, side, channels) for seed in range(3))])
+        for magnitude in (0.0, 3.0, 9.5, 27.0):
+            choice = Augment(operations=1, magnitude=magnitude, operation_set=kept)
+            every = [apply(torch.from_numpy(given.copy()), noise, choice, by) for by in (ours, None)]
+            assert torch.equal(*every), magnitude
+
+    @given(
+        st.integers(0, 5),
+        st.floats(0, 30),
+        st.sampled_from(["paper", "code"]),
+        st.sampled_from([0.0, 0.5]),
+        st.integers(0, 1000),
+    )
+    def test_operations_one_after_the_other(self, ours, operations, magnitude, kept, erase, seed):
+        choice = Augment(operations=operations, magnitude=magnitude, operation_set=kept, erase=erase, mixup=0.3, cutmix=0.5)
+        given = np.stack([picture(seed + row, 31, 31) for row in range(5)])
+        noise = noise_of(5, choice, seed)
+        every = [apply(torch.from_numpy(given.copy()), noise, choice, by) for by in (ours, None)]
+        assert torch.equal(*every)
+
+    def test_every_operation_has_a_number(self):
+        assert {*module.KINDS} == {*EVERY}
+
+
+class TestMemory:
+    def test_images_are_only_read(self, ours):
+        images = [picture(seed, 30, 40) for seed in range(3)]
+        before = [image.copy() for image in images]
+        for image in images:
+            image.flags.writeable = False
+        crops(images, noise_of(3, Augment()), 24, ours)
+        np.testing.assert_array_equal(images, before)
+
+    def test_nothing_behind_the_last_image_is_read(self, ours, tmp_path):
+        """Behind the last page of a file there is no memory."""
+        side = 64  # 64 x 64 x 3 bytes are three pages
+        noisy_picture(0, side, side, 3).tofile(tmp_path / "pixels")
+        image = np.memmap(tmp_path / "pixels", np.uint8, "r").reshape(side, side, 3)
+        noise = replace(noise_of(1, Augment(operations=0)), crop=np.array([[0.5, 0.5, 1.0, 1.0]]))
+        assert torch.equal(crops([image], noise, 20, ours), crops([image], noise, 20))
+
+    def test_views_with_gaps_are_changed_too(self, ours):
+        choice = Augment(operations=2)
+        images = torch.from_numpy(np.stack([picture(seed, 20, 40) for seed in range(4)]))
+        some = [
+            images[:, :, ::2].clone(memory_format=torch.preserve_format) if copy else images[:, :, ::2]
+            for copy in (True, False)
+        ]
+        every = [apply(view, noise_of(4, choice), choice, by) for view, by in zip(some, (None, ours), strict=True)]
+        assert torch.equal(*every)
+
+
+class TestWithoutACompiler:
+    @pytest.fixture(autouse=True)
+    def bare(self, monkeypatch):
+        def missing(*_: object) -> None:
+            raise UserError("there is no g++")
+
+        monkeypatch.setattr(module, "library", missing)
+        pixels.cache_clear()
+        yield
+        pixels.cache_clear()
+
+    def test_it_is_said_once(self):
+        heard = Heard()
+        with listening(heard):
+            assert pixels() is None
+            assert pixels() is None
+        assert heard.said == ["images are changed by torch, more slowly: there is no g++"]
+
+    def test_batches_are_the_same(self, monkeypatch):
+        pictures = [picture(seed, 40, 30 + seed) for seed in range(12)]
+        examples = Examples(store_of(pictures), np.arange(12), np.eye(12, dtype=np.float32), labelled=True)
+        stream = Stream((Part(examples, 6, weak=True),), Augment(operations=2, erase=0.3, cutmix=1.0), "both", 24, seed=3)
+        plain = list(stream.run(0, 4))
+        monkeypatch.undo()
+        pixels.cache_clear()
+        for ours, theirs in zip(stream.run(0, 4), plain, strict=True):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.weak, theirs.weak)
