@@ -39,7 +39,7 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it: threads that wait leave the cores to others
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line has it: threads that wait leave the cores to others soon
 import torch
 from kept import Row, keep_row
 from PIL import Image

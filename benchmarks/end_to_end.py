@@ -62,7 +62,7 @@ def eyas_run(folder: Path, scratch: Path, images: int, epochs: int) -> float:
     training = round(images * (1 - TEST) * (1 - VALIDATION))
     steps = max(1, training * epochs // BATCH)
     out = scratch / "run"
-    told = {"epochs": epochs, "min_steps": 1, "batch": BATCH, "evaluate_every": max(1, steps // epochs)}
+    told = {"epochs": epochs, "min_steps": 1, "batch": BATCH, "evaluate_every": -(-steps // epochs)}
     options = [word for name, value in told.items() for word in (f"--training.{name}", str(value))]
     shares = ["--splits.validation", str(VALIDATION), "--splits.test", str(TEST)]
     command = [sys.executable, "-m", "eyas", "train", str(folder), "--arch", ARCH, "--weights", "none", "--out", str(out)]

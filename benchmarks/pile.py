@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it: threads that wait leave the cores to others
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line has it: threads that wait leave the cores to others soon
 from eyas.data.jpeg import encode
 from eyas.deploy.measure import machine
 from eyas.progress import listening

@@ -128,7 +128,11 @@ def test_one_picture_is_answered_as_a_split_is(trained):
     pixels = next(iter(in_order(examples, ARCH.resolution))).images[0].numpy()
     found = listing(("bar", "square"))(asking(detector)(pixels[None])[0], (96, 48))["boxes"]
     np.testing.assert_allclose([box["confidence"] for box in found], rows[:, 5], atol=1e-5)
-    np.testing.assert_allclose([box["box"] for box in found], rows[:, :4] * [96, 48, 96, 48], atol=0.06)
+    # Of boxes that it is equally sure of, either may come first.
+    alike = np.abs(np.array([box["confidence"] for box in found])[:, None] - rows[:, 5]) < 1e-5
+    near = np.abs(np.array([box["box"] for box in found])[:, None] - rows[:, :4] * [96, 48, 96, 48]).max(2) < 0.06
+    assert (alike & near).any(1).all()
+    assert (alike & near).any(0).all()
 
 
 def test_what_a_detector_is_sure_of_is_learned_from(trained):

@@ -25,7 +25,7 @@ from eyas.studies.train_task import Asked, prepare_task, train_task
 from eyas.tasks.attributes import Attributes
 from tests.fakes import colours
 
-LESSON = Training(min_steps=20, epochs=0.1, batch=16, rate=0.01, norm_momentum=0.3, augment=Augment(operations=0, crop=1.0))
+LESSON = Training(min_steps=40, epochs=0.1, batch=16, rate=0.01, norm_momentum=0.3, augment=Augment(operations=0, crop=1.0))
 SMALL = start(parse("mobilenet_v1x0.25@32/8"), "none")
 
 
@@ -61,7 +61,7 @@ def trained(folder: Path, table: Path) -> Path:
     with Run.open(folder / "run") as run:
         data = opened(run, table, str(pile))
         teacher = train_attributes(run, SMALL, data, LESSON, 0)
-        model, longer = teacher.folder / "model.safetensors", replace(LESSON, min_steps=40)
+        model, longer = teacher.folder / "model.safetensors", replace(LESSON, min_steps=80)
         student = distil_attributes(run, SMALL, model, data, longer, 1, unlabelled_only=True, name="student")
         for name, done in {"test": teacher, "student-test": student}.items():
             measured_attributes(run, name, done, Attributed.of(data))
@@ -88,7 +88,7 @@ def test_learns_what_is_there_and_leaves_out_what_is_the_same_for_all(trained):
 def test_the_student_learned_from_unlabelled_images_without_decay_and_to_the_end(trained):
     log = read_log(trained / "student" / "log.jsonl")
     assert {"distilled"} <= set(log[0]) and "attributes" not in log[0]
-    assert len(log) == 40
+    assert len(log) == 80
     asked = unregularised(Training(weight_decay=0.1, patience=3, plateau=2))
     assert (asked.weight_decay, asked.patience, asked.plateau) == (0, 0, 0)
     assert figures(trained, "student-test")["mean"]["value"] > 0.8

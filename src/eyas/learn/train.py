@@ -48,8 +48,9 @@ def train(state: State, task: Task, batches: Iterable[Batch], recipe: Training, 
         # For dropout and stochastic depth, which every process of a team draws for its own images.
         device.seed((state.seed * 1_000_003 + state.step) * current().size + current().rank)
         losses = average(state.model, _gradients(state, task, batch, recipe, device))
-        gradient = get_total_norm(p.grad for p in parameters if p.grad is not None)
-        if recipe.clip:
+        gradient = get_total_norm([slope for p in parameters if (slope := p.grad) is not None])
+        # A processor knows whether there is anything to clip; to ask an accelerator would be to wait for it.
+        if recipe.clip and not (gradient.is_cpu and gradient <= recipe.clip):
             clip_grads_with_norm_(parameters, recipe.clip, gradient)
         now = rate(state.step, steps, recipe) * factor(state.scores, recipe)
         for group in state.optimizer.param_groups:

@@ -27,8 +27,8 @@ from eyas.run import digest, write_json
 
 Precision = Literal["float32", "bfloat16"]
 
-REPAID = 1e12  # multiply-adds of a run from which on three seconds of measuring are little: a minute at 100 GFLOP/s
-SECONDS = 3.0  # for measuring
+REPAID = 1e12  # multiply-adds of a run from which on two seconds of measuring are little: a minute at 100 GFLOP/s
+SECONDS = 2.0  # for measuring
 STEP = 2e9  # multiply-adds forward of a measured step, about; and
 FEWEST = 8  # images in it, or the batch where that is smaller
 FASTER = 1.1  # what is not faster by this much is not worth leaving float32, or torch's own operations, for
@@ -181,7 +181,7 @@ def _kernels() -> tuple[Kernels | None, str]:
 
 
 def _measure(network: Network, batch: int, device: Device, using: Kernels | None) -> Measured:
-    """Both precisions without and with our kernels, in turn, for about three seconds, on copies of the network."""
+    """Both precisions without and with our kernels, in turn, for about two seconds, on copies of the network."""
     plain, ours = _copy(network), _copy(network)
     fuse(ours, using)
     fitting = max(FEWEST, round(STEP / cost(network.arch).madds))
