@@ -1,6 +1,7 @@
 """Batch normalisation folded into the convolutions before it: the network as it is shipped, still a network."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -10,7 +11,10 @@ from eyas.nn.blocks import ConvNorm
 from eyas.nn.build import Network
 
 
-def folded(network: Network) -> Network:
+N = TypeVar("N", bound=Network)
+
+
+def folded(network: N) -> N:
     """A copy that answers alike without batch normalisation: each is part of the convolution before it, which has a bias.
 
     The copy is on the processor, in float32 and for evaluation, and drops nothing in training: it is not trained on as the

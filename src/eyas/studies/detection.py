@@ -21,6 +21,7 @@ from eyas.learn.device import choose
 from eyas.learn.evaluate import answers
 from eyas.nn.detector import Detector
 from eyas.nn.detectors import load_detector
+from eyas.nn.fold import folded
 from eyas.progress import say
 from eyas.recipe import Training
 from eyas.run import Done, Run
@@ -140,12 +141,12 @@ def found_in(detector: Detector, examples: Examples) -> list[Rows]:
 def asking(detector: Detector) -> Predictor:
     """A detector as a predictor: pictures at its resolution to rows of boxes, decoded already, since any form can do that."""
     task = Detect(tuple(str(number) for number in range(detector.classes)))
+    asked = folded(detector).to(next(detector.parameters()).device)
 
     def predict(images: np.ndarray) -> np.ndarray:
-        detector.eval()
         with torch.inference_mode():
-            raw = detector(torch.from_numpy(images).to(next(detector.parameters()).device))
-            return task.decode(Seen(detector, raw)).numpy()
+            raw = asked(torch.from_numpy(images).to(next(asked.parameters()).device))
+            return task.decode(Seen(asked, raw)).numpy()
 
     return predict
 
