@@ -1,9 +1,10 @@
-"""How much other work on the machine slows a training step down, with threads that spin while they wait and without.
+"""How much other work on the machine slows a training step down, by how threads wait for each other.
 
     python benchmarks/waiting.py [--json] [--out benchmarks/results] [--neighbours 2]
 
-Each measurement is a process of its own, since the OpenMP runtime reads its policy once, at its start; the two policies
-take turns, alone on the machine and beside processes that train the same network with the runtime's default.
+Ours spin briefly, as the command line has it; the peers are the runtime's default, which spins for long, and threads that
+sleep at once. Each measurement is a process of its own, since the OpenMP runtime reads its policy once, at its start; the
+three take turns, alone on the machine and beside processes that train the same network with the runtime's default.
 """
 
 import argparse
@@ -23,11 +24,13 @@ ROUNDS = 3
 LIMIT = 120  # seconds after which a measurement counts as this slow
 
 
-def measure(policy: str | None) -> float:
+BRIEFLY = {"GOMP_SPINCOUNT": "10000"}
+PEERS = {"the runtime's default": {}, "threads that sleep": {"OMP_WAIT_POLICY": "PASSIVE"}}
+
+
+def measure(policy: dict[str, str]) -> float:
     """Median milliseconds of a step in a fresh process."""
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    if policy:
-        environment["OMP_WAIT_POLICY"] = policy
+    environment = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | policy
     command = [sys.executable, __file__, "--step", str(STEPS)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=True)
@@ -58,25 +61,26 @@ def main() -> None:
     for neighbours in (0, given.neighbours):
         beside = [subprocess.Popen([sys.executable, __file__, "--step", "1000000"]) for _ in range(neighbours)]
         time.sleep(20 if neighbours else 0)
-        pairs = [(measure("PASSIVE"), measure(None)) for _ in range(ROUNDS)]
+        times = np.array([[measure(policy) for policy in (BRIEFLY, *PEERS.values())] for _ in range(ROUNDS)])
         for process in beside:
             process.kill()
-        passive, spinning = np.median(pairs, axis=0)
-        ratios = [spin / wait for wait, spin in pairs]
-        rows.append(
-            {
-                "case": f"{ARCH} beside {neighbours}",
-                "peer": "threads that spin",
-                "peer_value": round(float(spinning), 1),
-                "eyas_value": round(float(passive), 1),
-                "unit": "ms a step",
-                "ratio": round(float(np.median(ratios)), 3),
-                "low": round(min(ratios), 3),
-                "high": round(max(ratios), 3),
-            }
-        )
+        ours, *theirs = times.T
+        for peer, values in zip(PEERS, theirs, strict=True):
+            ratios = values / ours
+            rows.append(
+                {
+                    "case": f"{ARCH} beside {neighbours}",
+                    "peer": peer,
+                    "peer_value": round(float(np.median(values)), 1),
+                    "eyas_value": round(float(np.median(ours)), 1),
+                    "unit": "ms a step",
+                    "ratio": round(float(np.median(ratios)), 3),
+                    "low": round(float(min(ratios)), 3),
+                    "high": round(float(max(ratios)), 3),
+                }
+            )
     for row in rows:
-        text = f"{row['case']}: {row['eyas_value']} ms waiting, {row['peer_value']} ms spinning, {row['ratio']}x"
+        text = f"{row['case']}: {row['eyas_value']} ms, with {row['peer']} {row['peer_value']} ms, {row['ratio']}x"
         print(json.dumps(row) if given.json else text)
     if given.out:
         from eyas.deploy.measure import machine

@@ -10,7 +10,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from eyas.nn.blocks import ConvNorm
 from eyas.nn.build import Network
 
-
 N = TypeVar("N", bound=Network)
 
 
