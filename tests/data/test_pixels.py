@@ -12,7 +12,7 @@ from eyas.data import pixels as module
 from eyas.data.augment import apply, crops
 from eyas.data.batches import Examples, Part, Stream
 from eyas.data.noise import CODE, PAPER, SETS, Noise, draw
-from eyas.data.pixels import Pixels, pixels
+from eyas.data.pixels import PixelKernels, pixel_kernels
 from eyas.errors import UserError
 from eyas.progress import listening
 from eyas.recipe import Augment
@@ -24,8 +24,8 @@ EVERY = tuple(dict.fromkeys((*PAPER, *CODE)))
 
 
 @pytest.fixture(scope="module")
-def ours() -> Pixels:
-    found = pixels()
+def ours() -> PixelKernels:
+    found = pixel_kernels()
     if not found:
         pytest.skip("no g++ here")
     return found
@@ -122,15 +122,15 @@ class TestWithoutACompiler:
             raise UserError("there is no g++")
 
         monkeypatch.setattr(module, "library", missing)
-        pixels.cache_clear()
+        pixel_kernels.cache_clear()
         yield
-        pixels.cache_clear()
+        pixel_kernels.cache_clear()
 
     def test_it_is_said_once(self):
         heard = Heard()
         with listening(heard):
-            assert pixels() is None
-            assert pixels() is None
+            assert pixel_kernels() is None
+            assert pixel_kernels() is None
         assert heard.said == ["images are changed by torch, more slowly: there is no g++"]
 
     def test_batches_are_the_same(self, monkeypatch):
@@ -139,7 +139,7 @@ class TestWithoutACompiler:
         stream = Stream((Part(examples, 6, weak=True),), Augment(operations=2, erase=0.3, cutmix=1.0), "both", 24, seed=3)
         plain = list(stream.run(0, 4))
         monkeypatch.undo()
-        pixels.cache_clear()
+        pixel_kernels.cache_clear()
         for ours, theirs in zip(stream.run(0, 4), plain, strict=True):
             assert torch.equal(ours.images, theirs.images)
             assert torch.equal(ours.weak, theirs.weak)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from eyas.data.mix import mix
 from eyas.data.noise import Noise
-from eyas.data.pixels import Pixels
+from eyas.data.pixels import PixelKernels
 from eyas.data.randaugment import changed, fill, randaugment
 from eyas.recipe import Augment
 
@@ -31,7 +31,7 @@ def prepare(image: Image, resolution: int, view: float = 1.0) -> UInt8[np.ndarra
     return _array(_image(image).resize((resolution, resolution), PIL.Image.Resampling.BICUBIC, box))
 
 
-def crops(images: Sequence[Image], noise: Noise, resolution: int, by: Pixels | None = None) -> UInt8[Tensor, "b r r c"]:
+def crops(images: Sequence[Image], noise: Noise, resolution: int, by: PixelKernels | None = None) -> UInt8[Tensor, "b r r c"]:
     """A box of each image at `resolution` x `resolution`; one channel where all are grey, otherwise three.
 
     Bilinear and antialiased: Pillow's pixels within a level.
@@ -46,7 +46,9 @@ def crops(images: Sequence[Image], noise: Noise, resolution: int, by: Pixels | N
     return found
 
 
-def apply(views: UInt8[Tensor, "b r r c"], noise: Noise, choice: Augment, by: Pixels | None = None) -> UInt8[Tensor, "b r r 3"]:
+def apply(
+    views: UInt8[Tensor, "b r r c"], noise: Noise, choice: Augment, by: PixelKernels | None = None
+) -> UInt8[Tensor, "b r r 3"]:
     """RandAugment, mirrorings, erasing and mixing, wherever `views` are; they are used up."""
     level, processor = choice.magnitude / 10, views.device.type == "cpu"
     if by and processor and views.is_contiguous():

@@ -12,7 +12,7 @@ from eyas.data.augment import apply, crops, prepare
 from eyas.data.boxes import fitted, moved
 from eyas.data.mix import mix_targets, shares
 from eyas.data.noise import Noise, draw
-from eyas.data.pixels import Pixels, pixels
+from eyas.data.pixels import PixelKernels, pixel_kernels
 from eyas.data.resident import Cut, Resident, hold
 from eyas.data.sampling import Groups, epoch
 from eyas.data.store import Store
@@ -139,7 +139,7 @@ class Stream:
 
     def at(self, step: int) -> Batch:
         """The batch of `step`: each part runs through a new shuffle of all its images before it begins the next."""
-        return self._made(step, pixels())
+        return self._made(step, pixel_kernels())
 
     def run(self, start: int, stop: int, threads: int | None = None, device: str = "cpu") -> Iterator[Batch]:
         """Batches `start` to `stop` on `device`, made ahead of time; on an accelerator pixels may differ by rounding.
@@ -152,11 +152,11 @@ class Stream:
             return
         threads = min(threads or threads_beside(device), stop - start)
         if device == "cpu":
-            by = pixels()
+            by = pixel_kernels()
             yield from ahead(lambda step: self._made(step, by), range(start, stop), threads)
             return
         held = [hold(part.examples.store, part.examples.positions, device) for part in self.parts]
-        by = None if all(held) else pixels()
+        by = None if all(held) else pixel_kernels()
         for views in ahead(lambda step: self._pinned(step, held, by), range(start, stop), threads):
             yield self._finished(views, device)
 
@@ -186,11 +186,11 @@ class Stream:
             self._orders.pop((part, number - KEPT), None)
         return found
 
-    def _made(self, step: int, by: Pixels | None) -> Batch:
+    def _made(self, step: int, by: PixelKernels | None) -> Batch:
         """The batch of a step on the processor."""
         return self._finished(self._views(step, [None] * len(self.parts), by), "cpu", by)
 
-    def _views(self, step: int, held: Sequence[Resident | None], by: Pixels | None) -> list[Views]:
+    def _views(self, step: int, held: Sequence[Resident | None], by: PixelKernels | None) -> list[Views]:
         """What is read and drawn on the processor, for each part; what an accelerator has `held` is not read."""
         found = []
         for index, (part, own) in enumerate(zip(self.parts, self._shares(), strict=True)):
@@ -228,13 +228,13 @@ class Stream:
             dealt += left
         return found
 
-    def _pinned(self, step: int, held: Sequence[Resident | None], by: Pixels | None) -> list[Views]:
+    def _pinned(self, step: int, held: Sequence[Resident | None], by: PixelKernels | None) -> list[Views]:
         return [
             views if isinstance(views.images, Cut) else replace(views, images=views.images.pin_memory())
             for views in self._views(step, held, by)
         ]
 
-    def _finished(self, parts: list[Views], device: str, by: Pixels | None = None) -> Batch:
+    def _finished(self, parts: list[Views], device: str, by: PixelKernels | None = None) -> Batch:
         images, targets, weak = [], [], []
         for views in parts:
             own = slice(int(views.neighbour), None)

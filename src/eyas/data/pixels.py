@@ -47,7 +47,7 @@ KINDS = {  # as pixels.cpp numbers them
 BOX, MIRROR, TURN_OVER = 12, 13, 14
 
 
-class Pixels:
+class PixelKernels:
     """The library, each function with what it takes."""
 
     def __init__(self, made: Path) -> None:
@@ -103,10 +103,10 @@ def edges(boxes: Float64[np.ndarray, "b 4"], height: int, width: int) -> Float64
 
 
 @cache
-def pixels() -> Pixels | None:
+def pixel_kernels() -> PixelKernels | None:
     """The functions for this machine, compiled in a second where they are not yet; `None` where they cannot be."""
     try:
-        return Pixels(library(SOURCE, user_cache() / "kernels", "images", EXACT))
+        return PixelKernels(library(SOURCE, user_cache() / "kernels", "images", EXACT))
     except UserError as error:
         say(f"images are changed by torch, more slowly: {error}")
         return None

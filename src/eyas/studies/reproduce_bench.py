@@ -14,7 +14,7 @@ from eyas.arch.scale import wider
 from eyas.data.augment import apply, crops
 from eyas.data.batches import Examples
 from eyas.data.noise import draw
-from eyas.data.pixels import pixels
+from eyas.data.pixels import pixel_kernels
 from eyas.learn.device import choose as choose_device
 from eyas.nn.build import Network
 from eyas.nn.weights import load_network
@@ -192,8 +192,8 @@ def noised_answers(network: Network, examples: Examples, augment: Augment, flips
         for start in range(0, len(examples), BATCH):
             places = examples.positions[start : start + BATCH]
             noise = draw(alone, flips, len(places), np.random.default_rng((seed, start, 1)))
-            views = crops([examples.store[int(place)] for place in places], noise, side, pixels())
-            logits = network(apply(views, noise, alone, pixels()).to(device.name))
+            views = crops([examples.store[int(place)] for place in places], noise, side, pixel_kernels())
+            logits = network(apply(views, noise, alone, pixel_kernels()).to(device.name))
             found.append(logits.float().softmax(1).cpu().numpy())
             progress.at(start + len(places))
     return np.concatenate(found)
