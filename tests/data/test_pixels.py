@@ -1,5 +1,6 @@
 """What pixels.cpp makes of images is what torch makes of them, byte by byte."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -26,8 +27,9 @@ EVERY = tuple(dict.fromkeys((*PAPER, *CODE)))
 @pytest.fixture(scope="module")
 def ours() -> PixelKernels:
     found = pixel_kernels()
-    if not found:
+    if not found and not shutil.which("g++"):
         pytest.skip("no g++ here")
+    assert found
     return found
 
 
@@ -131,7 +133,7 @@ class TestWithoutACompiler:
         with listening(heard):
             assert pixel_kernels() is None
             assert pixel_kernels() is None
-        assert heard.said == ["images are changed by torch, more slowly: there is no g++"]
+        assert heard.said == ["what the processor changes of images, torch does, more slowly: there is no g++"]
 
     def test_batches_are_the_same(self, monkeypatch):
         pictures = [picture(seed, 40, 30 + seed) for seed in range(12)]

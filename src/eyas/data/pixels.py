@@ -21,11 +21,8 @@ from eyas.errors import UserError
 from eyas.progress import say
 
 SOURCE = Path(__file__).with_name("pixels.cpp")
-EXACT = (
-    "-ffp-contract=off",
-    "-fno-trapping-math",
-    "-fno-math-errno",
-)  # products are rounded before they are added, as torch does
+# Products are rounded before they are added, as torch does; the other two let loops become vectors.
+EXACT = ("-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno")
 
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
 NUMBERS = 6  # of a change, as many as a warp has
@@ -108,5 +105,5 @@ def pixel_kernels() -> PixelKernels | None:
     try:
         return PixelKernels(library(SOURCE, user_cache() / "kernels", "images", EXACT))
     except UserError as error:
-        say(f"images are changed by torch, more slowly: {error}")
+        say(f"what the processor changes of images, torch does, more slowly: {error}")
         return None
