@@ -17,8 +17,8 @@ from pathlib import Path
 
 from eyas.arch.cost import cost
 from eyas.arch.parse import parse
-from eyas.data.cache import user_cache
 from eyas.deploy.measure import machine
+from eyas.places import user_cache
 from eyas.recipe import Splits, Training
 from eyas.run import Run, write_json
 from eyas.studies.attributes import Attributed, measured_attributes, reader_of

@@ -29,10 +29,10 @@ from emoji import VENDORS, Emoji, drawn, fetch, opened
 from PIL import Image
 
 from eyas.arch.parse import parse
-from eyas.data.cache import user_cache
 from eyas.deploy.measure import machine
 from eyas.errors import UserError
 from eyas.nn.detector import Form
+from eyas.places import user_cache
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run, read_json, write_atomic, write_json
 from eyas.studies.detection import Boxed, read_boxed, tested_boxes

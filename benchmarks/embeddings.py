@@ -20,8 +20,8 @@ from PIL import Image
 
 from eyas.arch.cost import cost
 from eyas.arch.parse import parse
-from eyas.data.cache import user_cache
 from eyas.deploy.measure import machine
+from eyas.places import user_cache
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run, write_json
 from eyas.studies.learning import MODEL, start

@@ -22,8 +22,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from eyas.data.cache import user_cache
 from eyas.errors import UserError
+from eyas.places import user_cache
 
 VENDORS = ("google", "twitter", "facebook", "apple")
 VERSION = "16.0.0"

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from eyas.arch.parse import parse
-from eyas.data.cache import user_cache
 from eyas.data.label_noise import with_wrong_labels
 from eyas.data.manifest import Manifest
 from eyas.data.readers import read
 from eyas.data.splits import shuffled
 from eyas.deploy.measure import machine
 from eyas.nn.weights import load_network
+from eyas.places import user_cache
 from eyas.recipe import Augment, Splits, Training
 from eyas.run import Run, write_json
 from eyas.studies.answering import correct, probabilities

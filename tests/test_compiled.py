@@ -20,7 +20,7 @@ extern "C" void eyas_twice(int* value) { *value *= 2; }
 
 LOADED = """
 from pathlib import Path
-from eyas.data.cache import user_cache
+from eyas.places import user_cache
 from eyas.nn.kernels import kernels
 
 kernels(user_cache() / "kernels")
@@ -59,6 +59,21 @@ class TestCompiling:
         source.write_text(SMALL.replace("*= 2", "*= 3"))
         assert twice(library(source, tmp_path / "kernels", "tests")) == 63
         assert len(ran) == 3
+
+    def test_happens_anew_for_another_text_that_the_source_includes(self, source, tmp_path):
+        source.write_text('#include "times.h"\nextern "C" void eyas_twice(int* value) { *value *= TIMES; }\n')
+        for times in (2, 3):
+            (tmp_path / "times.h").write_text(f"#define TIMES {times}\n")
+            assert twice(library(source, tmp_path / "kernels", "tests")) == 21 * times
+
+    def test_asks_for_threads_only_where_they_are_used(self, source, tmp_path, monkeypatch):
+        """Some compilers come without OpenMP."""
+        (tmp_path / "compiler").write_text('#!/bin/sh\ncase "$*" in *openmp*|*gomp*) exit 1; esac\nexec g++ "$@"\n')
+        (tmp_path / "compiler").chmod(0o755)
+        monkeypatch.setenv("CXX", str(tmp_path / "compiler"))
+        assert twice(library(source, tmp_path / "kernels", "tests")) == 42
+        with pytest.raises(UserError, match="fails"):
+            library(source, tmp_path / "kernels", "tests", (OPENMP,))
 
     def test_a_damaged_library_is_made_again(self, source, tmp_path):
         made = library(source, tmp_path / "kernels", "tests")

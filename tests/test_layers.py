@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-LEAVES = {"errors", "recipe", "presets", "run", "report", "progress", "team", "memory", "compiled"}
+LEAVES = {"errors", "recipe", "presets", "run", "report", "progress", "team", "memory", "compiled", "places"}
 BELOW_STUDIES = {"arch", "data", "nn", "tasks", "learn", "deploy"}
 
 # Room: the rooms it may import besides itself. `tasks.task` is the protocol without the concrete tasks.

@@ -40,7 +40,7 @@ def library(source: Path, folder: Path, what: str, flags: tuple[str, ...] = ()) 
     if not compiler:
         raise UserError("there is no g++ to compile its kernels with")
     every = [*FLAGS, *flags]
-    made = folder / f"{digest([source.read_text(), every, compiler, _processor(), _runtime(), torch.__version__])}.so"
+    made = folder / f"{digest([_text(source), every, compiler, _processor(), _runtime(), torch.__version__])}.so"
     try:
         if not _loads(made):
             _compile(compiler, every, source, made, what)
@@ -57,6 +57,15 @@ def function(found: ctypes.CDLL, name: str, *takes: Any) -> Callable[..., None]:
     made = found[f"eyas_{name}"]
     made.argtypes, made.restype = takes, None
     return made
+
+
+def _text(source: Path) -> list[str]:
+    """Of the file and of all that it includes from its own folder."""
+    text = source.read_text()
+    return [
+        text,
+        *(part for name in re.findall(r'^#include "(.+)"$', text, re.MULTILINE) for part in _text(source.parent / name)),
+    ]
 
 
 def _loads(made: Path) -> bool:
@@ -76,8 +85,8 @@ def _compile(compiler: str, flags: list[str], source: Path, made: Path, what: st
     with tempfile.TemporaryDirectory(dir=made.parent) as place:
         compiled, linked = Path(place, "kernels.o"), Path(place, "kernels.so")
         for command in (
-            [compiler, *flags, OPENMP, "-c", str(source), "-o", str(compiled)],
-            [compiler, "-shared", str(compiled), _runtime() or OPENMP, "-o", str(linked)],
+            [compiler, *flags, "-c", str(source), "-o", str(compiled)],
+            [compiler, "-shared", str(compiled), *([_runtime() or OPENMP] if OPENMP in flags else []), "-o", str(linked)],
         ):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=60 * MINUTES)
         linked.replace(made)

@@ -13,7 +13,7 @@ import pytest
 
 from eyas.data import cache as caching
 from eyas.data import store as storing
-from eyas.data.cache import build_or_reuse, clear_cache, user_cache
+from eyas.data.cache import build_or_reuse, clear_cache
 from eyas.data.manifest import Manifest
 from eyas.data.store import INDEX, PIXELS, build, open_store
 from eyas.progress import listening
@@ -231,13 +231,6 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path, images):
     np.testing.assert_array_equal(built.store[3], build(images, tmp_path / "alone", 16).store[3])
     assert not half.exists()
     assert len(entries(tmp_path / "cache")) == 1
-
-
-def test_the_folder_is_that_of_the_user(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert user_cache() == tmp_path / "eyas"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert user_cache() == Path.home() / ".cache" / "eyas"
 
 
 def test_a_run_is_the_same_with_a_cache_and_without(tmp_path):

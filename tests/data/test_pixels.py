@@ -1,5 +1,8 @@
 """What pixels.cpp makes of images is what torch makes of them, byte by byte."""
 
+import ctypes
+import mmap
+import platform
 import shutil
 from dataclasses import replace
 
@@ -9,11 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eyas.compiled import library
 from eyas.data import pixels as module
 from eyas.data.augment import apply, crops
 from eyas.data.batches import Examples, Part, Stream
 from eyas.data.noise import CODE, PAPER, SETS, Noise, draw
 from eyas.data.pixels import PixelKernels, pixel_kernels
+from eyas.data.quality import look
+from eyas.data.resize import resize
 from eyas.errors import UserError
 from eyas.progress import listening
 from eyas.recipe import Augment
@@ -42,6 +48,18 @@ def noisy_picture(seed: int, height: int, width: int, channels: int) -> np.ndarr
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
+def fenced(pixels: np.ndarray) -> np.ndarray:
+    """The same, with memory behind the last byte that nobody may read."""
+    room = -(-pixels.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = mmap.mmap(-1, room + mmap.PAGESIZE)
+    whole = np.frombuffer(pages, np.uint8)
+    fence = ctypes.c_void_p(whole.__array_interface__["data"][0] + room)
+    assert ctypes.CDLL(None).mprotect(fence, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    found = whole[room - pixels.nbytes : room].reshape(pixels.shape)
+    found[:] = pixels
+    return found
+
+
 class TestLikeTorch:
     @given(
         st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 3])), min_size=1, max_size=4),
@@ -53,6 +71,26 @@ class TestLikeTorch:
         images = [noisy_picture(seed + row, *shape) for row, shape in enumerate(shapes)]
         noise = noise_of(len(images), Augment(operations=0, crop=smallest), seed)
         assert torch.equal(crops(images, noise, side, ours), crops(images, noise, side))
+
+    @given(
+        *(st.integers(1, 700), st.integers(1, 700), st.sampled_from([1, 3])),
+        *(st.integers(1, 300), st.integers(1, 300), st.integers(0, 1000), st.booleans()),
+    )
+    def test_other_sizes(self, ours, height, width, channels, high, wide, seed, extreme):
+        pixels = noisy_picture(seed, height, width, channels)
+        if extreme:  # bicubic goes beyond both ends
+            pixels = np.where(pixels < 128, 0, 255).astype(np.uint8)
+        np.testing.assert_array_equal(resize(pixels, high, wide, ours), resize(pixels, high, wide))
+
+    @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 3]), st.integers(0, 1000))
+    def test_looks(self, ours, height, width, channels, seed):
+        pixels = noisy_picture(seed, height, width, channels)
+        assert look(pixels, ours) == look(pixels)
+
+    def test_the_look_of_a_large_picture(self, ours):
+        pixels = picture(3, 1500, 2000)
+        assert look(pixels, ours) == look(pixels)
+        assert look(pixels[::2, ::3], ours) == look(pixels[::2, ::3])
 
     @pytest.mark.parametrize("name", EVERY)
     @pytest.mark.parametrize("channels", [1, 3])
@@ -89,6 +127,20 @@ class TestLikeTorch:
         assert {*module.KINDS} == {*EVERY}
 
 
+@pytest.mark.parametrize("width", ["no-avx512bw", "no-avx2", "no-sse4.1"])
+def test_processors_with_shorter_vectors_make_the_same(width, tmp_path):
+    if platform.machine() != "x86_64" or not shutil.which("g++"):
+        pytest.skip("no g++, or other vectors")
+    other = PixelKernels(library(module.SOURCE, tmp_path, "tests", (*module.EXACT, f"-m{width}")))
+    for seed, (height, wide, channels) in enumerate([(90, 120, 3), (41, 400, 3), (7, 5, 3), (200, 3, 3), (60, 50, 1)]):
+        pixels = noisy_picture(seed, height, wide, channels)
+        for high, across in ((30, 40), (91, 121), (1, 1), (height, 17)):
+            np.testing.assert_array_equal(resize(pixels, high, across, other), resize(pixels, high, across))
+        noise = noise_of(1, Augment(operations=0), seed)
+        assert torch.equal(crops([pixels], noise, 33, other), crops([pixels], noise, 33))
+        assert look(pixels, other) == look(pixels)
+
+
 class TestMemory:
     def test_images_are_only_read(self, ours):
         images = [picture(seed, 30, 40) for seed in range(3)]
@@ -98,13 +150,13 @@ class TestMemory:
         crops(images, noise_of(3, Augment()), 24, ours)
         np.testing.assert_array_equal(images, before)
 
-    def test_nothing_behind_the_last_image_is_read(self, ours, tmp_path):
-        """Behind the last page of a file there is no memory."""
-        side = 64  # 64 x 64 x 3 bytes are three pages
-        noisy_picture(0, side, side, 3).tofile(tmp_path / "pixels")
-        image = np.memmap(tmp_path / "pixels", np.uint8, "r").reshape(side, side, 3)
+    @pytest.mark.parametrize("shape", [(64, 64, 3), (9, 200, 3), (5, 7, 3), (1, 1, 3), (30, 41, 1)])
+    def test_nothing_behind_an_image_is_read(self, ours, shape):
+        image = fenced(noisy_picture(0, *shape))
         noise = replace(noise_of(1, Augment(operations=0)), crop=np.array([[0.5, 0.5, 1.0, 1.0]]))
         assert torch.equal(crops([image], noise, 20, ours), crops([image], noise, 20))
+        np.testing.assert_array_equal(resize(image, 20, 30, ours), resize(image.copy(), 20, 30))
+        assert look(image, ours) == look(image.copy())
 
     def test_views_with_gaps_are_changed_too(self, ours):
         choice = Augment(operations=2)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from eyas.arch.layer import Layer
 from eyas.arch.parse import parse
-from eyas.data.cache import user_cache
 from eyas.errors import UserError
 from eyas.nn.blocks import ConvNorm, SqueezeExcite, fuse
 from eyas.nn.build import Network, build
 from eyas.nn.fused import ACTIVATIONS
 from eyas.nn.kernels import Kernels, kernels
 from eyas.nn.sync_norm import synchronise
+from eyas.places import user_cache
 
 LAST = torch.channels_last
 EPS = 1e-3

@@ -28,19 +28,13 @@ from eyas.errors import UserError
 from eyas.progress import say
 from eyas.run import PARTIAL, digest, write_atomic
 
-VERSION = 3  # raised whenever decoding, reducing or measuring gives other values than before
+VERSION = 4  # raised whenever decoding, reducing or measuring gives other values than before
 _ENTRY = re.compile(r"images-[0-9a-f]{32}")
 _HALF = re.compile(r"\.(images-[0-9a-f]{32})\.[0-9a-f]{32}")  # being filled, or left by a process that was killed
 _LOCK = ".lock"
 _WITHIN = re.compile(r"(?:idx|tar|parquet|arrow):(.*)#[^#]*", re.DOTALL)  # sources that are a part of a file
 
 Stamps = dict[str, tuple[int, int]]
-
-
-def user_cache() -> Path:
-    """Where programs of this user keep what can be made again: `$XDG_CACHE_HOME/eyas`, or `~/.cache/eyas`."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "eyas"  # the standard has relative ones ignored
 
 
 def build_or_reuse(manifest: Manifest, folder: Path, side: int, cache: Path, raw_bytes: int = RAW_BYTES) -> Built:

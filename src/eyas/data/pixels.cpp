@@ -2,169 +2,12 @@
 // the cache from one operation to the next. pixels.py compiles it on the machine where it runs and says what each function
 // takes. Images lie row by row, their channels (1 or 3) beside each other. Floats must not be contracted: a product that is
 // not rounded before it is added gives other bytes.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <vector>
-#ifdef __SSE4_1__
-#include <immintrin.h>
-#endif
+#include "look.h"
+#include "resample.h"
 
 namespace {
 
-using Index = long;
-using Byte = uint8_t;
-using Bytes = std::vector<Byte>;
-
 constexpr Byte FILL = 128;
-
-// Crops: bilinear and antialiased, in two passes with weights of 16 bits, each rounded to bytes, as torch has them.
-
-struct Taps {  // of each output pixel: where its input begins, and what each pixel there weighs
-  std::vector<int> first, count;
-  std::vector<int> weights;  // [outputs, most]
-  int most, precision;
-};
-
-Taps taps(int from, int to) {
-  const double scale = (double)from / to;
-  const double support = scale >= 1 ? scale : 1.0, inverse = scale >= 1 ? 1 / scale : 1.0;
-  Taps found;
-  found.most = (int)std::ceil(support) * 2 + 1;
-  found.first.resize(to);
-  found.count.resize(to);
-  std::vector<double> exact((size_t)to * found.most);
-  double largest = 0;
-  for (int i = 0; i < to; ++i) {
-    const double centre = scale * (i + 0.5);
-    const int first = std::max((int)(centre - support + 0.5), 0);
-    const int count = std::clamp(std::min((int)(centre + support + 0.5), from) - first, 0, found.most);
-    double* own = &exact[(size_t)i * found.most];
-    double total = 0;
-    for (int j = 0; j < count; ++j) {
-      const double away = std::abs((j + first - centre + 0.5) * inverse);
-      own[j] = away < 1 ? 1 - away : 0;
-      total += own[j];
-    }
-    for (int j = 0; j < count; ++j) {
-      if (total != 0) own[j] /= total;
-      largest = std::max(largest, own[j]);
-    }
-    found.first[i] = first;
-    found.count[i] = count;
-  }
-  found.precision = 0;
-  while (found.precision < 22 && (int)(0.5 + largest * (1 << (found.precision + 1))) < 1 << 15) ++found.precision;
-  found.weights.resize(exact.size());
-  for (size_t i = 0; i < exact.size(); ++i) found.weights[i] = (int)(0.5 + exact[i] * (1 << found.precision));
-  return found;
-}
-
-inline Byte rounded(int sum, int precision) { return (Byte)std::clamp(sum >> precision, 0, 255); }
-
-typedef int32_t Four __attribute__((vector_size(16)));
-typedef Byte FourBytes __attribute__((vector_size(4)));
-
-inline Four widened(const Byte* from) {
-  FourBytes bytes;
-  std::memcpy(&bytes, from, 4);
-#ifdef __SSE4_1__
-  return (Four)_mm_cvtepu8_epi32(_mm_cvtsi32_si128((int)bytes));
-#else
-  return __builtin_convertvector(bytes, Four);
-#endif
-}
-
-// What is not a byte becomes the nearest one.
-inline void narrowed(Four values, Byte* to) {
-#ifdef __SSE4_1__
-  const __m128i words = _mm_packs_epi32((__m128i)values, (__m128i)values);
-  const int bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
-#else
-  values = values < 0 ? 0 : values;
-  values = values > 255 ? 255 : values;
-  const FourBytes bytes = __builtin_convertvector(values, FourBytes);
-#endif
-  std::memcpy(to, &bytes, 4);
-}
-
-// A row of pixels of three channels to another length; both have room for one more byte behind their end.
-void resample_colours(const Byte* from, Byte* to, const Taps& taps) {
-  const int precision = taps.precision, half = 1 << (precision - 1), outputs = (int)taps.first.size(), most = taps.most;
-  const int *first = taps.first.data(), *count = taps.count.data(), *weights = taps.weights.data();
-  for (int i = 0; i < outputs; ++i, weights += most) {
-    const Byte* at = from + 3 * (Index)first[i];
-    Four sums = {half, half, half, half};
-    for (int j = 0; j < count[i]; ++j) sums += weights[j] * widened(at + 3 * j);
-    narrowed(sums >> precision, to + 3 * i);  // the fourth byte is overwritten by the next
-  }
-}
-
-void resample_grey(const Byte* from, Byte* to, const Taps& taps) {
-  const int half = 1 << (taps.precision - 1), outputs = (int)taps.first.size();
-  for (int i = 0; i < outputs; ++i) {
-    const int* weights = &taps.weights[(size_t)i * taps.most];
-    int sum = half;
-    for (int j = 0; j < taps.count[i]; ++j) sum += weights[j] * from[taps.first[i] + j];
-    to[i] = rounded(sum, taps.precision);
-  }
-}
-
-// `high` rows of `wide` pixels each, a `stride` apart, to rows of another length behind each other.
-void resample_rows(const Byte* from, Index stride, int wide, int high, int channels, const Taps& taps, Byte* to) {
-  const Index length = (Index)taps.first.size() * channels, bytes = (Index)wide * channels;
-  if (channels == 1) {
-    for (int y = 0; y < high; ++y) resample_grey(from + y * stride, to + y * length, taps);
-    return;
-  }
-  Bytes before(bytes + 1), after(length + 1);  // copies: what lies behind the last row may not be read, nor written
-  for (int y = 0; y < high; ++y) {
-    std::memcpy(before.data(), from + y * stride, bytes);
-    resample_colours(before.data(), after.data(), taps);
-    std::memcpy(to + y * length, after.data(), length);
-  }
-}
-
-// Rows that follow each other, weighed into one.
-void blend_rows(const Byte* __restrict rows, Index stride, Byte* __restrict to, Index length, const int* weights, int count,
-                int precision) {
-  constexpr Index BLOCK = 256;
-  const int half = 1 << (precision - 1);
-  for (Index start = 0; start < length; start += BLOCK) {
-    const Index width = std::min(BLOCK, length - start);
-    int sums[BLOCK];
-    std::fill(sums, sums + BLOCK, half);
-    for (int j = 0; j < count; ++j) {
-      const Byte* row = rows + j * stride + start;
-      const int weight = weights[j];
-      for (Index x = 0; x < width; ++x) sums[x] += weight * row[x];
-    }
-    for (Index x = 0; x < width; ++x) to[start + x] = rounded(sums[x], precision);
-  }
-}
-
-void crop(const Byte* image, Index width, int channels, const int* box, Byte* to, int side) {
-  const int left = box[0], top = box[1], wide = box[2] - left, high = box[3] - top;
-  const Index length = (Index)side * channels;
-  const Byte* from = image + (top * width + left) * channels;
-  Bytes narrow;
-  Index stride = width * channels;  // of the rows that are left to be weighed
-  if (wide != side) {
-    narrow.resize(high * length);
-    resample_rows(from, stride, wide, high, channels, taps(wide, side), narrow.data());
-    from = narrow.data();
-    stride = length;
-  }
-  const Taps down = taps(high, side);
-  for (int y = 0; y < side; ++y) {
-    const int* weights = &down.weights[(size_t)y * down.most];
-    if (high == side)
-      std::memcpy(to + y * length, from + y * stride, length);
-    else
-      blend_rows(from + down.first[y] * stride, stride, to + y * length, length, weights, down.count[y], down.precision);
-  }
-}
 
 // Changes. Each takes an image in place; `other` has room for one, and `numbers` say how.
 
@@ -180,9 +23,6 @@ struct Image {
 inline Byte blended(float plain, float value, float factor) {
   return (Byte)std::min(std::max((value - plain) * factor + plain, 0.0f), 255.0f);
 }
-
-// Luminance in whole levels (ITU-R 601-2).
-inline int grey(const Byte* pixel) { return (19595 * pixel[0] + 38470 * pixel[1] + 7471 * pixel[2] + 32768) >> 16; }
 
 void autocontrast(const Image& image) {
   const Index row = image.row();
@@ -390,13 +230,34 @@ void eyas_crops(Index count, const Byte* const* images, const int64_t* shapes, c
     const int own = (int)shapes[3 * i + 2];
     Byte* to = out + i * side * side * channels;
     if (own == channels) {
-      crop(images[i], width, own, boxes + 4 * i, to, side);
+      resize<Bilinear>(images[i], width * own, own, boxes + 4 * i, to, side, side);
       continue;
     }
     single.resize((size_t)side * side);
-    crop(images[i], width, own, boxes + 4 * i, single.data(), side);
+    resize<Bilinear>(images[i], width, 1, boxes + 4 * i, single.data(), side, side);
     for (Index pixel = 0; pixel < (Index)side * side; ++pixel) std::memset(to + pixel * channels, single[pixel], channels);
   }
+}
+
+// An image at another size.
+void eyas_resize(const Byte* image, Index height, Index width, Index channels, Byte* out, int high, int wide) {
+  const int box[] = {0, 0, (int)width, (int)height};
+  resize<Bicubic>(image, width * channels, (int)channels, box, out, wide, high);
+}
+
+// What an image looks like at high x wide pixels: its grey self at side x side, and six numbers.
+void eyas_look(const Byte* image, Index height, Index width, Index channels, int high, int wide, int side, int black, int white,
+               Byte* thumbnail, int64_t* numbers) {
+  const int box[] = {0, 0, (int)width, (int)height}, whole[] = {0, 0, wide, high}, own = (int)channels;
+  const Index pixels = (Index)high * wide;
+  Room small(new Byte[pixels * own]), square(new Byte[(Index)side * side * own]), levels(new Byte[pixels]);
+  resize<Bicubic>(image, width * channels, own, box, small.get(), wide, high);
+  resize<Bicubic>(small.get(), (Index)wide * own, own, whole, square.get(), side, side);
+  to_grey(square.get(), own, thumbnail, (Index)side * side);
+  to_grey(small.get(), own, levels.get(), pixels);
+  std::fill(numbers, numbers + 6, 0);
+  tally(levels.get(), pixels, black, white, numbers);
+  laplacian(levels.get(), high, wide, numbers + 4);
 }
 
 // `turns` changes of each image, in their order: their kinds [count, turns] and numbers [count, turns, 6].

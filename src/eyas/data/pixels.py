@@ -1,6 +1,6 @@
-"""Crops and changes of images with the functions of pixels.cpp: byte by byte those of torch, in one call for a batch.
+"""Images resized, cropped, measured and changed by the functions of pixels.cpp: byte by byte as torch does it, in one call.
 
-A call of torch's is short for an image, and threads that make batches would wait for each other to begin the next.
+A call of torch's is short for an image, and threads that make images ready would wait for each other to begin the next.
 """
 
 import ctypes
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from eyas.compiled import function, library
 from eyas.data.amounts import MOVING, amounts
-from eyas.data.cache import user_cache
 from eyas.data.noise import SETS, Noise
 from eyas.errors import UserError
+from eyas.places import user_cache
 from eyas.progress import say
 
 SOURCE = Path(__file__).with_name("pixels.cpp")
@@ -54,22 +54,43 @@ class PixelKernels:
         # images, how many, height, width, channels, kinds [images, turns], numbers [images, turns, 6], turns
         self._change = function(found, "change", POINTER, *[LONG] * 4, POINTER, POINTER, LONG)
 
+        # image, height, width, channels, out, height, width
+        self._resize = function(found, "resize", POINTER, *[LONG] * 3, POINTER, INT, INT)
+        # image, height, width, channels, height and width to look at, side, black, white, thumbnail, numbers
+        self._look = function(found, "look", POINTER, *[LONG] * 3, *[INT] * 5, POINTER, POINTER)
+
+    def resize(self, pixels: UInt8[np.ndarray, "_h _w c"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} c"]:
+        """An image at another size, bicubic and antialiased."""
+        kept = np.ascontiguousarray(pixels)
+        found = np.empty((height, width, kept.shape[2]), np.uint8)
+        self._resize(address(kept), *kept.shape, address(found), height, width)
+        return found
+
+    def look(
+        self, pixels: UInt8[np.ndarray, "_h _w _c"], height: int, width: int, side: int, black: int, white: int
+    ) -> tuple[UInt8[np.ndarray, "{side} {side}"], list[int]]:
+        """An image's grey self at `side` x `side`, and of that at `height` x `width` what `quality.tally` counts."""
+        kept = np.ascontiguousarray(pixels)
+        thumbnail, numbers = np.empty((side, side), np.uint8), np.empty(6, np.int64)
+        self._look(address(kept), *kept.shape, height, width, side, black, white, address(thumbnail), address(numbers))
+        return thumbnail, numbers.tolist()
+
     def crops(
         self, images: Sequence[UInt8[np.ndarray, "_h _w _c"]], boxes: Int32[np.ndarray, "b 4"], side: int
     ) -> UInt8[Tensor, "b r r c"]:
         """A box of each image (left, top, right, bottom in pixels) at `side` x `side`, all of as many channels."""
         kept = [np.ascontiguousarray(image) for image in images]
         shapes = np.array([image.shape for image in kept], np.int64)
-        places = np.array([image.__array_interface__["data"][0] for image in kept], np.uintp)
+        places = np.array([address(image) for image in kept], np.uintp)
         channels, boxes = int(shapes[:, 2].max()), np.ascontiguousarray(boxes)
         found = torch.empty((len(kept), side, side, channels), dtype=torch.uint8)
-        self._crops(len(kept), places.ctypes.data, shapes.ctypes.data, boxes.ctypes.data, found.data_ptr(), side, channels)
+        self._crops(len(kept), address(places), address(shapes), address(boxes), found.data_ptr(), side, channels)
         return found
 
     def change(self, images: UInt8[Tensor, "b h w c"], noise: Noise, operation_set: str, level: float, erase: bool) -> None:
         """RandAugment, mirrorings and erasing, in place; `images` are dense."""
         kinds, numbers = program(noise, operation_set, level, erase, images.shape[1], images.shape[2])
-        self._change(images.data_ptr(), *images.shape, kinds.ctypes.data, numbers.ctypes.data, kinds.shape[1])
+        self._change(images.data_ptr(), *images.shape, address(kinds), address(numbers), kinds.shape[1])
 
 
 def program(
@@ -92,6 +113,11 @@ def program(
     if erase:
         kinds[:, -1], numbers[:, -1, :4] = BOX, edges(noise.erased, height, width)
     return kinds, numbers
+
+
+def address(array: np.ndarray) -> int:
+    """Where its values begin; `array.ctypes` takes longer to say."""
+    return array.__array_interface__["data"][0]
 
 
 def edges(boxes: Float64[np.ndarray, "b 4"], height: int, width: int) -> Float64[np.ndarray, "b 4"]:

@@ -1,13 +1,10 @@
 """Images decoded once into one memory-mapped file, with an index beside it."""
 
 import errno
-import hashlib
 import io
 import json
 import shutil
-from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -17,25 +14,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from xxhash import xxh3_128
 
 from eyas.data import jpeg
 from eyas.data.decode import Pixels, Refusal, decode, size
 from eyas.data.landing import Landing, landing
 from eyas.data.manifest import Manifest
+from eyas.data.pixels import PixelKernels, pixel_kernels
 from eyas.data.quality import SIDE, THUMBNAIL, Look, look
 from eyas.data.resize import shrink
-from eyas.data.workers import processors, workers
+from eyas.data.workers import ahead, processors
 from eyas.errors import UserError
 from eyas.progress import work
 from eyas.run import write_atomic
 
 PIXELS = "pixels.bin"  # images one after the other, each uint8 [h, w, c], or a JPEG file
 INDEX = "index.parquet"  # written last: a store is whole when it is there
+HASHED = "xxh3_128"  # how; digests of another kind would find no copies
 PART = ".pixels.part"
 # Bytes of uint8 pixels; above this, JPEG, which takes about an eighth and half a millisecond an image. Pixels are only
 # faster while the system keeps most of them in memory, and more than this few machines can spare. A number and no share
 # of the disk: a run that is begun again, on a fuller disk, must read the same images.
 RAW_BYTES = 20_000_000_000
+TOGETHER = 8  # images that a thread reads before it hands them on
 SAMPLE = 200  # images whose headers are read to foretell the size
 ROWS = 4096  # of the index that are held as Python objects
 LOOKS = tuple(field.name for field in fields(Look))
@@ -147,7 +148,7 @@ def build(manifest: Manifest, folder: Path, side: int, threads: int | None = Non
     as_jpeg = foretold_bytes(manifest, side) > raw_bytes
     with _writing(folder) as file:
         index, refused = _fill(file, manifest, side, threads or processors(), as_jpeg)
-        told = {"refused": [asdict(row) for row in refused], "bytes": file.written, "jpeg": as_jpeg}
+        told = {"refused": [asdict(row) for row in refused], "bytes": file.written, "jpeg": as_jpeg, "hashed": HASHED}
     _finish(folder, index.replace_schema_metadata({name: json.dumps(value) for name, value in told.items()}))
     del index  # it is about to be read again; a large one is not held twice
     return open_built(folder)
@@ -183,7 +184,7 @@ def open_built(folder: Path) -> Built:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"the prepared images in {folder} cannot be read: {error}; remove the folder and run again") from None
     told = {name.decode(): json.loads(value) for name, value in (index.schema.metadata or {}).items()}
-    if not {"refused", "bytes", "jpeg"} <= told.keys():
+    if not {"refused", "bytes", "jpeg"} <= told.keys() or told.get("hashed") != HASHED:
         raise UserError(f"the prepared images in {folder} are of an earlier version; run again with a new --out")
     if size != told["bytes"]:
         raise UserError(f"{folder / PIXELS} has {size} bytes where {told['bytes']} belong; remove the folder and run again")
@@ -193,12 +194,15 @@ def open_built(folder: Path) -> Built:
 
 
 def pixel_hash(pixels: Pixels) -> str:
-    """A digest of the picture; a grey picture stored in three equal channels has that of its grey self."""
+    """A digest of the picture; a grey picture stored in three equal channels has that of its grey self.
+
+    Of 128 bits, made to tell things apart (XXH3), not to withstand who makes two pictures to have the same one.
+    """
     if _all_grey(pixels[:1]) and _all_grey(pixels):  # one row tells of most pictures that they have colours
         pixels = pixels[..., :1]
-    digest = hashlib.sha256(str(pixels.shape).encode())  # processors have instructions for it
+    digest = xxh3_128(str(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
 
 
 def _finish(folder: Path, index: pa.Table) -> None:
@@ -243,29 +247,25 @@ def _fill(file: Landing, manifest: Manifest, side: int, threads: int, as_jpeg: b
     return pa.Table.from_batches([*batches, pa.RecordBatch.from_pylist(rows, SCHEMA)]), refused
 
 
-def _in_order(sources: Iterable[str], side: int, threads: int, as_jpeg: bool) -> Generator[_Prepared | Refusal]:
-    """Results in the order of the sources; at most four a thread are waiting to be written."""
-    waiting: deque[Future[_Prepared | Refusal]] = deque()
-    with workers(threads) as pool:
-        try:
-            for source in sources:
-                waiting.append(pool.submit(_prepare, source, side, as_jpeg))
-                if len(waiting) >= 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _in_order(sources: Sequence[str], side: int, threads: int, as_jpeg: bool) -> Generator[_Prepared | Refusal]:
+    """Results in the order of the sources; of few images a thread at a time."""
+    by = pixel_kernels()
+
+    def prepared(first: int) -> list[_Prepared | Refusal]:
+        return [_prepare(source, side, as_jpeg, by) for source in sources[first : first + TOGETHER]]
+
+    for some in ahead(prepared, range(0, len(sources), TOGETHER), threads):
+        yield from some
 
 
-def _prepare(source: str, side: int, as_jpeg: bool) -> _Prepared | Refusal:
+def _prepare(source: str, side: int, as_jpeg: bool, by: PixelKernels | None) -> _Prepared | Refusal:
     try:
         pixels = decode(source)
     except Refusal as refusal:
         return refusal
-    small = np.ascontiguousarray(shrink(pixels, side))
+    small = np.ascontiguousarray(shrink(pixels, side, by))
     names = ("height", "width", "channels", "original_height", "original_width")
-    seen = look(small if min(small.shape[:2]) >= SIDE else pixels)  # that is measured at no more than SIDE in any case
+    seen = look(small if min(small.shape[:2]) >= SIDE else pixels, by)  # that is measured at no more than SIDE in any case
     row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)}
     row |= {name: getattr(seen, name) for name in LOOKS}
     return _Prepared(jpeg.encode(small) if as_jpeg else small.reshape(-1).data, row)

@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 
 from eyas.arch.cost import cost
-from eyas.data.cache import user_cache
 from eyas.errors import UserError, first_line
 from eyas.learn.device import Device
 from eyas.nn.blocks import fuse
 from eyas.nn.build import Network
 from eyas.nn.kernels import Kernels, kernels
+from eyas.places import user_cache
 from eyas.progress import say
 from eyas.recipe import Training, from_dict
 from eyas.run import digest, write_json

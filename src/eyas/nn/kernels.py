@@ -4,7 +4,7 @@ import ctypes
 from functools import cache, partial
 from pathlib import Path
 
-from eyas.compiled import function, library
+from eyas.compiled import OPENMP, function, library
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 
@@ -63,4 +63,4 @@ def kernels(folder: Path) -> Kernels:
     Raises:
         UserError: this machine cannot compile them, and why.
     """
-    return Kernels(library(SOURCE, folder, "training"))
+    return Kernels(library(SOURCE, folder, "training", (OPENMP,)))

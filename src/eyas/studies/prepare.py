@@ -11,13 +11,14 @@ from jaxtyping import Float32
 
 from eyas.data import audit as checks
 from eyas.data.batches import Examples, one_hot
-from eyas.data.cache import build_or_reuse, stamps, user_cache
+from eyas.data.cache import build_or_reuse, stamps
 from eyas.data.decode import Refusal, decode
 from eyas.data.manifest import Manifest, Split
 from eyas.data.readers import read, read_labels, read_pile
 from eyas.data.splits import draw_test
 from eyas.data.store import Built, Store, build, open_built, open_store
 from eyas.errors import UserError
+from eyas.places import user_cache
 from eyas.recipe import Flips, Splits
 from eyas.run import Done, Run, digest, read_json
 from eyas.team import current
