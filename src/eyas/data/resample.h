@@ -57,16 +57,16 @@ template <class Filter>
 Taps made(int from, int to) {
   const double scale = (double)from / to;
   const double support = scale >= 1 ? Filter::REACH * scale : Filter::REACH, inverse = scale >= 1 ? 1 / scale : 1.0;
-  const int room = (int)std::ceil(support) * 2 + 1;
-  const int room_for = (to + 3) / 4 * 4;
-  Taps found{to, 0, 0, std::vector<int>(room_for), std::vector<int>(room_for), {}};
-  std::vector<double> exact((size_t)to * room);
+  const int widest = (int)std::ceil(support) * 2 + 1;
+  const int filled = (to + 3) / 4 * 4;
+  Taps found{to, 0, 0, std::vector<int>(filled), std::vector<int>(filled), {}};
+  std::vector<double> exact((size_t)to * widest);
   double largest = 0;
   for (int i = 0; i < to; ++i) {
     const double centre = scale * (i + 0.5);
     const int first = std::max((int)(centre - support + 0.5), 0);
-    const int count = std::clamp(std::min((int)(centre + support + 0.5), from) - first, 0, room);
-    double* own = &exact[(size_t)i * room];
+    const int count = std::clamp(std::min((int)(centre + support + 0.5), from) - first, 0, widest);
+    double* own = &exact[(size_t)i * widest];
     double total = 0;
     for (int j = 0; j < count; ++j) {
       own[j] = Filter::weight(std::abs((j + first - centre + 0.5) * inverse));
@@ -81,10 +81,10 @@ Taps made(int from, int to) {
     found.most = std::max(found.most, (count + TOGETHER - 1) / TOGETHER * TOGETHER);
   }
   while (found.precision < 22 && (int)(0.5 + largest * (1 << (found.precision + 1))) < 1 << 15) ++found.precision;
-  found.weights.resize((size_t)room_for * found.most);
+  found.weights.resize((size_t)filled * found.most);
   for (int i = 0; i < to; ++i)
     for (int j = 0; j < found.count[i]; ++j) {
-      const double weight = exact[(size_t)i * room + j] * (1 << found.precision);
+      const double weight = exact[(size_t)i * widest + j] * (1 << found.precision);
       found.weights[(size_t)i * found.most + j] = (int16_t)(weight < 0 ? weight - 0.5 : weight + 0.5);
     }
   return found;

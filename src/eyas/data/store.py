@@ -198,7 +198,7 @@ def pixel_hash(pixels: Pixels) -> str:
 
     Of 128 bits, made to tell things apart (XXH3), not to withstand who makes two pictures to have the same one.
     """
-    if _all_grey(pixels[:1]) and _all_grey(pixels):  # one row tells of most pictures that they have colours
+    if _all_grey(pixels):
         pixels = pixels[..., :1]
     digest = xxh3_128(str(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
@@ -215,7 +215,9 @@ def _finish(folder: Path, index: pa.Table) -> None:
 
 
 def _all_grey(pixels: Pixels) -> bool:
-    return pixels.shape[2] == 3 and all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2))
+    if pixels.shape[2] != 3 or len(set(pixels[0, 0].tolist())) > 1:  # one pixel tells of most pictures that they have colours
+        return False
+    return all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2))
 
 
 def _pixel_bytes(source: str, side: int) -> int:
