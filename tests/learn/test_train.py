@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
 
 from eyas.data.batches import Batch, Part, Stream, in_order
 from eyas.learn.device import Device
 from eyas.learn.evaluate import answers
+from eyas.learn.optim import clip, total_norm
 from eyas.learn.schedule import rate
 from eyas.learn.state import State
 from eyas.learn.train import Step, train
@@ -148,6 +150,25 @@ class TestStep:
             assert gradient == pytest.approx(clip, rel=0.01)
         else:
             assert gradient > 0.1
+
+    @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+    def test_every_optimizer_steps_as_if_the_gradients_were_clipped_first(self, name):
+        """Twice: with gradients that are too large, then with some that are not."""
+        training = Training(optimizer=name, rate=0.01, warmup=0)
+        ours, theirs = state_of(training), state_of(training)
+        for scale in (5.0, 1e-3):
+            for state in (ours, theirs):
+                drawn = torch.Generator().manual_seed(1)
+                for parameter in state.model.parameters():
+                    parameter.grad = scale * torch.randn(parameter.shape, generator=drawn)
+            parameters = list(ours.model.parameters())
+            found = total_norm([slope for parameter in parameters if (slope := parameter.grad) is not None])
+            clip(ours.optimizer, parameters, found, 1.0)
+            assert found == pytest.approx(clip_grad_norm_(theirs.model.parameters(), 1.0).item(), rel=1e-5)
+            for state in (ours, theirs):
+                state.optimizer.step()
+            for one, other in zip(parameters, theirs.model.parameters(), strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
     def test_gradients_do_not_pile_up(self):
         training = Training()

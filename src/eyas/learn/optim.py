@@ -1,9 +1,11 @@
 """Which weights learn, how fast each of them, and by which optimizer."""
 
-from typing import Any
+from typing import Any, cast
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
 from torch.nn import Parameter
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from eyas.errors import UserError
 from eyas.learn.rmsprop import RMSProp
@@ -28,6 +30,25 @@ def optimizer(model: nn.Module, recipe: Training) -> optim.Optimizer:
             return optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True, fused=True)
         case "rmsprop":
             return RMSProp(groups, recipe.rate)
+
+
+def total_norm(gradients: list[Tensor]) -> Tensor:
+    """Of all gradients together. Those of norms and biases are many and small, and are taken as one."""
+    small = [each for each in gradients if each.ndim == 1]
+    large = [each for each in gradients if each.ndim != 1]
+    return get_total_norm([*large, torch.cat(small)] if small else large)
+
+
+def clip(optimizer: optim.Optimizer, parameters: list[Parameter], norm: Tensor, most: float) -> None:
+    """Have the next step take the gradients, whose norm is given, as if it were at most `most`.
+
+    The fused optimizers divide each gradient by a scale as they read it; for any other they are multiplied here.
+    """
+    within = norm.is_cpu and norm.item() <= most  # to ask an accelerator would be to wait for it
+    if optimizer.defaults.get("fused"):
+        cast(Any, optimizer).grad_scale = None if within else (norm / most).clamp(min=1)
+    elif not within:
+        clip_grads_with_norm_(parameters, most, norm)
 
 
 def training_mode(model: Network, recipe: Training) -> None:

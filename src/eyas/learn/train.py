@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from eyas.data.batches import Batch
 from eyas.learn.device import Device
-from eyas.learn.optim import training_mode
+from eyas.learn.optim import clip, total_norm, training_mode
 from eyas.learn.schedule import factor, rate
 from eyas.learn.state import State
 from eyas.learn.team import average
@@ -48,10 +47,9 @@ def train(state: State, task: Task, batches: Iterable[Batch], recipe: Training, 
         # For dropout and stochastic depth, which every process of a team draws for its own images.
         device.seed((state.seed * 1_000_003 + state.step) * current().size + current().rank)
         losses = average(state.model, _gradients(state, task, batch, recipe, device))
-        gradient = get_total_norm([slope for p in parameters if (slope := p.grad) is not None])
-        # A processor knows whether there is anything to clip; to ask an accelerator would be to wait for it.
-        if recipe.clip and not (gradient.is_cpu and gradient <= recipe.clip):
-            clip_grads_with_norm_(parameters, recipe.clip, gradient)
+        gradient = total_norm([slope for parameter in parameters if (slope := parameter.grad) is not None])
+        if recipe.clip:
+            clip(state.optimizer, parameters, gradient, recipe.clip)
         now = rate(state.step, steps, recipe) * factor(state.scores, recipe)
         for group in state.optimizer.param_groups:
             group["lr"] = now * group["scale"]
