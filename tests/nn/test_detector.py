@@ -19,9 +19,11 @@ from eyas.nn.build import build
 from eyas.nn.detector import Truth, detector_cost, taps
 from eyas.nn.detectors import build_detector, load_blocks, load_detector
 from eyas.nn.faster_rcnn import FasterRcnn
+from eyas.nn.fold import folded
 from eyas.nn.published import find
 from eyas.nn.ssd import Ssd, box_shapes, default_boxes
 from eyas.nn.weights import save_network
+from tests.fakes import shaken
 
 SMALL = Arch(
     "small",
@@ -187,6 +189,20 @@ def test_weights_follow_from_the_seed(form):
     names = [name for name in first.state_dict() if name.endswith("weight") and first.state_dict()[name].ndim > 1]
     assert all(torch.equal(first.state_dict()[name], again.state_dict()[name]) for name in names)
     assert any(not torch.equal(first.state_dict()[name], other.state_dict()[name]) for name in names)
+
+
+@pytest.mark.parametrize("form", ["ssd", "ssdlite", "faster_rcnn"])
+def test_without_batch_norm_it_answers_alike(form):
+    detector = shaken(made(form)).eval()
+    twin = folded(detector)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in twin.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in detector.modules())
+    shown = images(2)
+    with torch.no_grad():
+        torch.testing.assert_close(twin(shown), detector(shown), rtol=1e-4, atol=1e-4)
+        for one, other in zip(twin.decode(twin(shown)), detector.decode(detector(shown)), strict=True):
+            torch.testing.assert_close(one.scores[0], other.scores[0], rtol=1e-3, atol=1e-4)
+            assert one.classes[0] == other.classes[0]
 
 
 def test_the_exported_form_is_the_answer_as_probabilities():

@@ -1,6 +1,7 @@
 """Batch normalisation folded into the convolutions before it: the network as it is shipped, still a network."""
 
 import copy
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -27,4 +28,8 @@ def folded(network: N) -> N:
         if isinstance(module, ConvNorm) and isinstance(module.norm, nn.BatchNorm2d):
             module.add_module("conv", fuse_conv_bn_eval(module.conv, module.norm))
             module.add_module("norm", nn.Identity())
+        if isinstance(module, nn.Sequential):  # torchvision's, in the predictors of SSDLite
+            for place, (conv, norm) in enumerate(pairwise(module)):
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[place], module[place + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return twin.requires_grad_(True)  # the biases too, which a convolution before a normalisation does not have
