@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eyas.data import sources
 from eyas.data.decode import Refusal, decode, size
 from eyas.data.resize import shrink
 from eyas.data.store import build
@@ -55,7 +56,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     source = str(put(tmp_path / "a.png", encoded(image(), "PNG")))
-    monkeypatch.setattr(Path, "open", forbidden)
+    monkeypatch.setattr(sources, "open", forbidden, raising=False)
     with pytest.raises(Refusal, match="cannot be read: permission denied"):
         decode(source)
 

@@ -25,7 +25,7 @@ class TestAccuracy:
         mirrored = accuracy(answers(images - right, right))
         assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((low, high), abs=5e-5)
 
-    @pytest.mark.parametrize(("right", "wrong"), [(1, 0), (0, 1), (500, 0), (0, 500), (3, 2)])
+    @pytest.mark.parametrize(("right", "wrong"), [(1, 0), (0, 1), (500, 0), (0, 500), (3, 2), (7, 0), (10, 0), (0, 7)])
     def test_interval_holds_the_value_and_stays_a_share(self, right, wrong):
         found = accuracy(answers(right, wrong))
         assert 0 <= found.low <= found.value <= found.high <= 1

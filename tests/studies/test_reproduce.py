@@ -31,7 +31,7 @@ from tests.studies.piles import answers, labels_in
 
 ARCH = "mobilenet_v1x0.25@32/16"
 TRAINING = Training(
-    epochs=1, min_steps=24, batch=8, rate=0.01, norm_momentum=0.3, ema=0.9, augment=Augment(operations=1, crop=0.9, erase=0.1)
+    epochs=1, min_steps=48, batch=8, rate=0.01, norm_momentum=0.3, ema=0.9, augment=Augment(operations=1, crop=0.9, erase=0.1)
 )
 CHOICE = SelfTraining(threshold=0.5)
 BY_NAME = {cell.name: cell for cell in cells(CHOICE)}

@@ -47,7 +47,8 @@ def accuracy(correct: Correct) -> Accuracy:
     images, share = len(correct), float(correct.mean())
     middle = (share + Z95**2 / (2 * images)) / (1 + Z95**2 / images)
     half = Z95 / (1 + Z95**2 / images) * math.sqrt(share * (1 - share) / images + Z95**2 / (4 * images**2))
-    return Accuracy(share, max(0.0, middle - half), min(1.0, middle + half), images)
+    # The share lies within, which rounding can take back where all or none are right.
+    return Accuracy(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), images)
 
 
 def compare(first: Correct, second: Correct, seed: int = 0, resamples: int = 10_000) -> Comparison:
