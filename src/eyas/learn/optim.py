@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn, optim
 from torch.nn import Parameter
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from eyas.errors import UserError
 from eyas.learn.rmsprop import RMSProp
@@ -36,7 +36,8 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
     """Of all gradients together. Those of norms and biases are many and small, and are taken as one."""
     small = [each for each in gradients if each.ndim == 1]
     large = [each for each in gradients if each.ndim != 1]
-    return get_total_norm([*large, torch.cat(small)] if small else large)
+    norms = torch._foreach_norm([*large, torch.cat(small)] if small else large)  # `get_total_norm` also asks where they are
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 def clip(optimizer: optim.Optimizer, parameters: list[Parameter], norm: Tensor, most: float) -> None:
