@@ -18,7 +18,9 @@ from eyas.nn.build import build
 from eyas.nn.detectors import build_detector
 from eyas.nn.equalize import divide, joints
 from eyas.nn.fold import folded
+from eyas.progress import listening
 from tests.fakes import lively, pictures
+from tests.heard import Heard
 
 CONTRACT = agreed("int8", 0.005)
 CLASSES = ("a", "b", "c", "d")
@@ -153,9 +155,20 @@ def test_more_layers_stay_in_float_as_long_as_that_helps(tmp_path):
 
 def test_layers_are_not_kept_in_float_in_a_file_that_is_too_large(small, tmp_path):
     told = [parity(0.05), parity(0.05), parity(0.05), parity(0.05), parity(0.0), parity(0.05)]
-    climbed = climb(small, tmp_path, "plain-int8", Judge(*told), lambda given, _: folded(given.network), CONTRACT, largest=100)
+    climbed = climb(small, tmp_path, "plain-int8", Judge(*told), lambda given, _: folded(given.network), CONTRACT, 1000)
     assert "larger than it may be" in next(step.why for step in climbed.steps if step.rung == "floats")
     assert climbed.steps[-1].rung == "tuned" and climbed.artifact.bytes == climbed.steps[0].bytes
+
+
+def test_a_file_that_no_way_makes_small_enough_ends_the_ladder(small, tmp_path):
+    """Nothing is trained for a file that may not ship."""
+    with listening(heard := Heard()):
+        climbed = climb(small, tmp_path / "over", "plain-int8", Judge(parity(0.05)), never, CONTRACT, largest=990)
+    assert [step.rung for step in climbed.steps] == ["plain"] and not climbed.enough
+    assert "no other way makes it smaller: the ladder ends" in climbed.steps[0].why
+    assert heard.said == [f"plain-int8: {climbed.steps[0].why}"]
+    nearly = Judge(parity(0.05), parity(0.001))  # by a few bytes: these differ from way to way
+    assert len(climb(small, tmp_path / "nearly", "plain-int8", nearly, never, CONTRACT, largest=999).steps) == 2
 
 
 class Foreign(nn.Module):

@@ -30,6 +30,7 @@ SCRATCH = ".ladder"  # the dot: no part of a stage's result
 
 FEW = 4  # at most one layer in so many stays in floating point
 GAUGED = 64  # images that the cost of each layer is measured on
+ALIKE = 1.005  # times the bytes of a file: other ranges or weights change it by less
 
 Rung = Literal["plain", "equalized", "percentile", "mse", "floats", "tuned"]
 Judge = Callable[[Artifact], Parity]
@@ -164,7 +165,8 @@ def climb(
         judge: compares a file with the float network, on validation images.
         tune: trains the network on under rounding; None where nothing can teach it.
         contract: what the file must keep.
-        largest: bytes that the file may have: layers are kept in floating point only as far as it allows.
+        largest: bytes that the file may have: layers are kept in floating point only as far as it allows, and where already
+            the first file has more, no other is made, as none would be smaller.
     """
     steps: list[Step] = []
     best: _Tried | None = None
@@ -177,11 +179,12 @@ def climb(
             way = _next(ways, best)
             continue
         made = _Tried(way, *_made(way, folder / SCRATCH / str(len(steps)), target, judge), contract)
-        fits = way.rung != "floats" or largest is None or made.artifact.bytes <= largest
+        over = made.artifact.bytes / largest if largest else 0.0
+        fits, hopeless = over <= 1 or way.rung != "floats", over > ALIKE and best is None
         if fits and (best is None or made.enough or made.rank < best.rank):
             best, taken = made, len(steps)
-        steps.append(_step(made, _why(made, fits, taken == len(steps))))
-        way = None if made.enough and fits else _next(ways, best)
+        steps.append(_step(made, _why(made, fits, hopeless, taken == len(steps))))
+        way = None if hopeless or (made.enough and fits) else _next(ways, best)
     assert best is not None  # the first way can always be taken
     return _finished(folder, best, steps, taken)
 
@@ -255,13 +258,15 @@ def _made(way: _Way, folder: Path, target: str, judge: Judge) -> tuple[Artifact,
     return artifact, judge(artifact)
 
 
-def _why(made: _Tried, fits: bool, best: bool) -> str:
+def _why(made: _Tried, fits: bool, hopeless: bool, best: bool) -> str:
     """The outcome of a rung in a sentence."""
     loses = f"loses {_points(lost(made.parity))} and may lose {100 * made.contract.max_drop:g}pt"
     if not fits:
         return f"{loses}, but the file is larger than it may be"
     if made.enough:
         return f"{loses}: taken, and the ladder ends"
+    if hopeless:
+        return f"{loses}, but the file is larger than it may be, and no other way makes it smaller: the ladder ends"
     reason = loses if lost(made.parity) > made.contract.max_drop else made.broken[0]
     return f"{reason}; {'the best so far' if best else 'no better than the best so far'}"
 
@@ -283,7 +288,9 @@ def _finished(folder: Path, best: _Tried, steps: list[Step], taken: int) -> Clim
     artifact, allowed = replace(best.artifact, folder=folder), best.contract.max_drop
     rungs = [{"what": WHAT[step.rung], **_facts(step)} for step in steps]
     write_json(folder / LADDER, {"max_drop": allowed, "taken": taken, "enough": best.enough, "steps": rungs})
-    if taken or not best.enough:
+    if len(steps) == 1 and not best.enough:
+        say(f"{artifact.target}: {steps[0].why}")
+    elif taken or not best.enough:
         ends = f"loses {_points(lost(best.parity))}" + ("" if best.enough else f" and may lose {100 * allowed:g}pt")
         say(f"{artifact.target}: of {len(steps)} ways the {steps[taken].rung} one is taken, which {ends}")
     return Climbed(artifact, best.parity, tuple(steps), taken, best.enough)
