@@ -18,4 +18,4 @@ def user_cache() -> Path:
     try:
         return Path.home() / ".cache" / "eyas"
     except RuntimeError:
-        raise UserError("this user has no home folder to keep prepared images in; set XDG_CACHE_HOME to a folder") from None
+        raise UserError("this user has no home folder to keep a cache in; set XDG_CACHE_HOME to a folder") from None

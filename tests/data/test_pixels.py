@@ -3,8 +3,10 @@
 import ctypes
 import mmap
 import platform
+import resource
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +143,11 @@ def test_processors_with_shorter_vectors_make_the_same(width, tmp_path):
         assert look(pixels, other) == look(pixels)
 
 
+def memory() -> list[int]:
+    """Bytes of this process: of its addresses, and of the memory behind them."""
+    return [int(pages) * mmap.PAGESIZE for pages in Path("/proc/self/statm").read_text().split()[:2]]
+
+
 class TestMemory:
     def test_images_are_only_read(self, ours):
         images = [picture(seed, 30, 40) for seed in range(3)]
@@ -157,6 +164,28 @@ class TestMemory:
         assert torch.equal(crops([image], noise, 20, ours), crops([image], noise, 20))
         np.testing.assert_array_equal(resize(image, 20, 30, ours), resize(image.copy(), 20, 30))
         assert look(image, ours) == look(image.copy())
+
+    @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells and limits a process's memory so")
+    def test_where_there_is_not_enough_it_is_said(self, ours):
+        """Weights of ten million pixels take 720 MB while they are made."""
+        strip = np.zeros((1, 20_000_000, 1), np.uint8)
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (memory()[0] + 100_000_000, before[1]))
+        try:
+            with pytest.raises(MemoryError):
+                ours.resize(strip, 1, 10_000_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+        assert ours.resize(strip[:, :20], 1, 10).shape == (1, 10, 1)
+
+    @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells a process's memory so")
+    def test_weights_of_sizes_that_were_met_take_little(self, ours):
+        strip = np.zeros((1, 400_000, 1), np.uint8)
+        ours.resize(strip, 1, 150_000)
+        before = memory()[1]
+        for length in range(300_000, 300_040):  # each some 5 MB
+            ours.resize(strip[:, :length], 1, 150_000)
+        assert memory()[1] - before < 60_000_000
 
     def test_views_with_gaps_are_changed_too(self, ours):
         choice = Augment(operations=2)

@@ -8,10 +8,24 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from eyas.data.decode import decode
 from eyas.data.manifest import Manifest
-from eyas.data.store import INDEX, PART, PIXELS, TOGETHER, build, foretold_bytes, open_built, open_store, pixel_hash, shrink
+from eyas.data.store import (
+    ALL,
+    INDEX,
+    PART,
+    PIXELS,
+    TOGETHER,
+    build,
+    foretold_bytes,
+    open_built,
+    open_store,
+    pixel_hash,
+    shrink,
+)
 from eyas.errors import UserError
 from eyas.progress import listening
+from tests.heard import Heard
 from tests.images import encoded, hostile, image, manifest_of, picture, put
 
 
@@ -46,9 +60,13 @@ def test_opened_again_it_is_the_same(tmp_path, images):
         np.testing.assert_array_equal(again[i], built.store[i])
 
 
-def test_the_bytes_do_not_depend_on_the_threads(tmp_path, images):
+@pytest.mark.parametrize(("together", "room"), [(1, ALL), (3, ALL), (3, 500), (4, 0)])
+def test_the_bytes_do_not_depend_on_the_threads(tmp_path, images, monkeypatch, together, room):
+    """Nor on what a thread hands on at a time: images of 216 to 1,152 bytes."""
     one, many = tmp_path / "one", tmp_path / "many"
     build(images, one, side=16, threads=1)
+    monkeypatch.setattr("eyas.data.store.TOGETHER", together)
+    monkeypatch.setattr("eyas.data.store.ALL", room)
     build(images, many, side=16, threads=8)
     assert (one / PIXELS).read_bytes() == (many / PIXELS).read_bytes()
     assert (one / INDEX).read_bytes() == (many / INDEX).read_bytes()
@@ -138,8 +156,9 @@ def test_a_store_that_lost_bytes_is_named(tmp_path, images):
         open_store(tmp_path)
 
 
-def test_it_tells_how_far_it_is_and_stops_its_threads_when_stopped(tmp_path, images):
-    told = []
+def test_it_tells_how_far_it_is_and_stops_its_threads_when_stopped(tmp_path, images, monkeypatch):
+    monkeypatch.setattr("eyas.data.store.TOGETHER", 1)
+    before, told = set(threading.enumerate()), []
 
     class Impatient:
         def begin(self, label, total):
@@ -158,7 +177,7 @@ def test_it_tells_how_far_it_is_and_stops_its_threads_when_stopped(tmp_path, ima
     with listening(Impatient()), pytest.raises(KeyboardInterrupt):
         build(images, tmp_path / "store", side=16)
     assert told == [("reading images", 4), 1, 2, "end"]
-    assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+    assert set(threading.enumerate()) <= before
     assert list((tmp_path / "store").iterdir()) == []
 
 
@@ -185,7 +204,35 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
     with listening(Watching()):
         build(manifest, tmp_path / "store", side=8, threads=2)
     assert len(ahead) == rows
-    assert max(ahead) <= 4 * 2 * TOGETHER  # one in work and one that waits a thread, and one on either side of the writer
+    assert max(ahead) <= (2 + 3) * TOGETHER  # one in work a thread, two that wait, and one at the writer
+
+
+def test_of_large_images_few_wait(tmp_path, monkeypatch):
+    put(tmp_path / "a.png", encoded(image(), "PNG"))
+    rows = 20 * TOGETHER
+    manifest = Manifest.of({"id": [str(i) for i in range(rows)], "source": [str(tmp_path / "a.png")] * rows})
+    decoded, ahead = [], []
+    monkeypatch.setattr("eyas.data.store.ALL", 100)
+    monkeypatch.setattr("eyas.data.store.decode", lambda source: decoded.append(1) or decode(source))
+
+    class Watching(Heard):
+        def advance(self, _label, done, _note):
+            ahead.append(len(decoded) - done)
+
+    with listening(Watching()):
+        build(manifest, tmp_path / "store", side=8, threads=2)
+    # Each group has one ahead of its turn: of the groups behind this one, one in work a thread, and two that wait.
+    assert len(decoded) == len(ahead) == rows
+    assert max(ahead) <= 2 + 3
+
+
+def test_memory_that_is_not_there_refuses_the_image(tmp_path, images, monkeypatch):
+    def short(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("eyas.data.store.shrink", short)
+    built = build(images, tmp_path / "store", side=16)
+    assert {row.reason for row in built.refused} == {"needs more memory than there is"} and len(built.refused) == 4
 
 
 def test_above_its_limit_it_holds_jpeg_files_that_look_the_same(tmp_path):

@@ -375,6 +375,13 @@ class TestRefused:
         sentence = told(capsys, model, pile, "--out", out, "--top", 2)
         assert "holds the probabilities of all classes, and the 2 likeliest classes are asked for" in sentence
 
+    def test_a_folder_of_a_version_with_other_checksums(self, model, pile, out, capsys):
+        """Equal pictures would have unequal ones, the earlier ones and the later."""
+        facts = json.loads((out / "labels.json").read_text())
+        del facts["hashed"]
+        (out / "labels.json").write_text(json.dumps(facts))
+        assert "is of an earlier version, with other checksums of images" in told(capsys, model, pile, "--out", out)
+
     def test_a_negative_number_of_classes(self, model, pile, tmp_path, capsys):
         assert told(capsys, model, pile, "--out", tmp_path / "new", "--top", "-1") == "top is -1; it must be 0 or above"
 

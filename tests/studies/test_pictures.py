@@ -92,4 +92,8 @@ def test_without_its_data_nothing_is_known_and_it_teaches_all_the_same(table, te
     assert taught(table, tmp_path / "one", model, seed=1) == (None, [])
     moved = Path(shutil.copytree(teacher, tmp_path / "moved"))
     shutil.rmtree(moved / "data" / "labelled")
-    assert taught(table, tmp_path / "two", moved, seed=1) == (None, [])
+    seen, (said,) = taught(table, tmp_path / "two", moved, seed=1)
+    model = moved / "model" / "model.safetensors"
+    assert seen is None
+    assert said.startswith(f"whether the teacher {model} has seen images of its student's splits is not known: ")
+    assert "holds no prepared images" in said

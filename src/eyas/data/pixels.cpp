@@ -1,6 +1,6 @@
-// Crops and changes of images, byte by byte what torch computes in augment.py and randaugment.py, with each image staying in
-// the cache from one operation to the next. pixels.py compiles it on the machine where it runs and says what each function
-// takes. Images lie row by row, their channels (1 or 3) beside each other. Floats must not be contracted: a product that is
+// Images resized, cropped, measured and changed, byte by byte what torch and numpy compute in resize.py, quality.py, augment.py
+// and randaugment.py, with each image staying in the cache from one operation to the next. pixels.py compiles it on the machine
+// where it runs and says what each function takes. Images lie row by row, their channels (1 or 3) beside each other. Floats must not be contracted: a product that is
 // not rounded before it is added gives other bytes.
 #include "look.h"
 #include "resample.h"
@@ -217,56 +217,75 @@ void change(const Image& image, int32_t kind, const double* numbers) {
   }
 }
 
+// 0, or 1 where there was not the memory: an exception may not leave for Python.
+template <class Work>
+int done(Work work) {
+  try {
+    work();
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
 }  // namespace
 
 extern "C" {
 
 // A box of each image at side x side. A grey one among others gets as many equal channels as they have.
-void eyas_crops(Index count, const Byte* const* images, const int64_t* shapes, const int32_t* boxes, Byte* out, int side,
-                int channels) {
-  Bytes single;
-  for (Index i = 0; i < count; ++i) {
-    const Index width = shapes[3 * i + 1];
-    const int own = (int)shapes[3 * i + 2];
-    Byte* to = out + i * side * side * channels;
-    if (own == channels) {
-      resize<Bilinear>(images[i], width * own, own, boxes + 4 * i, to, side, side);
-      continue;
+int eyas_crops(Index count, const Byte* const* images, const int64_t* shapes, const int32_t* boxes, Byte* out, int side,
+               int channels) {
+  return done([&] {
+    Bytes single;
+    for (Index i = 0; i < count; ++i) {
+      const Index width = shapes[3 * i + 1];
+      const int own = (int)shapes[3 * i + 2];
+      Byte* to = out + i * side * side * channels;
+      if (own == channels) {
+        resize<Bilinear>(images[i], width * own, own, boxes + 4 * i, to, side, side);
+        continue;
+      }
+      single.resize((size_t)side * side);
+      resize<Bilinear>(images[i], width, 1, boxes + 4 * i, single.data(), side, side);
+      for (Index pixel = 0; pixel < (Index)side * side; ++pixel) std::memset(to + pixel * channels, single[pixel], channels);
     }
-    single.resize((size_t)side * side);
-    resize<Bilinear>(images[i], width, 1, boxes + 4 * i, single.data(), side, side);
-    for (Index pixel = 0; pixel < (Index)side * side; ++pixel) std::memset(to + pixel * channels, single[pixel], channels);
-  }
+  });
 }
 
 // An image at another size.
-void eyas_resize(const Byte* image, Index height, Index width, Index channels, Byte* out, int high, int wide) {
-  const int box[] = {0, 0, (int)width, (int)height};
-  resize<Bicubic>(image, width * channels, (int)channels, box, out, wide, high);
+int eyas_resize(const Byte* image, Index height, Index width, Index channels, Byte* out, int high, int wide) {
+  return done([&] {
+    const int box[] = {0, 0, (int)width, (int)height};
+    resize<Bicubic>(image, width * channels, (int)channels, box, out, wide, high);
+  });
 }
 
 // What an image looks like at high x wide pixels: its grey self at side x side, and six numbers.
-void eyas_look(const Byte* image, Index height, Index width, Index channels, int high, int wide, int side, int black, int white,
-               Byte* thumbnail, int64_t* numbers) {
-  const int box[] = {0, 0, (int)width, (int)height}, whole[] = {0, 0, wide, high}, own = (int)channels;
-  const Index pixels = (Index)high * wide;
-  Room small(new Byte[pixels * own]), square(new Byte[(Index)side * side * own]), levels(new Byte[pixels]);
-  resize<Bicubic>(image, width * channels, own, box, small.get(), wide, high);
-  resize<Bicubic>(small.get(), (Index)wide * own, own, whole, square.get(), side, side);
-  to_grey(square.get(), own, thumbnail, (Index)side * side);
-  to_grey(small.get(), own, levels.get(), pixels);
-  std::fill(numbers, numbers + 6, 0);
-  tally(levels.get(), pixels, black, white, numbers);
-  laplacian(levels.get(), high, wide, numbers + 4);
+int eyas_look(const Byte* image, Index height, Index width, Index channels, int high, int wide, int side, int black, int white,
+              Byte* thumbnail, int64_t* numbers) {
+  return done([&] {
+    const int box[] = {0, 0, (int)width, (int)height}, whole[] = {0, 0, wide, high}, own = (int)channels;
+    const Index pixels = (Index)high * wide;
+    Room small(new Byte[pixels * own]), square(new Byte[(Index)side * side * own]), levels(new Byte[pixels]);
+    resize<Bicubic>(image, width * channels, own, box, small.get(), wide, high);
+    resize<Bicubic>(small.get(), (Index)wide * own, own, whole, square.get(), side, side);
+    to_grey(square.get(), own, thumbnail, (Index)side * side);
+    to_grey(small.get(), own, levels.get(), pixels);
+    std::fill(numbers, numbers + 6, 0);
+    tally(levels.get(), pixels, black, white, numbers);
+    laplacian(levels.get(), high, wide, numbers + 4);
+  });
 }
 
 // `turns` changes of each image, in their order: their kinds [count, turns] and numbers [count, turns, 6].
-void eyas_change(Byte* images, Index count, Index height, Index width, Index channels, const int32_t* kinds,
-                 const double* numbers, Index turns) {
-  Bytes other((size_t)(height * width * channels));
-  for (Index i = 0; i < count; ++i) {
-    const Image image{images + i * height * width * channels, height, width, channels, other.data()};
-    for (Index turn = i * turns; turn < (i + 1) * turns; ++turn) change(image, kinds[turn], numbers + 6 * turn);
-  }
+int eyas_change(Byte* images, Index count, Index height, Index width, Index channels, const int32_t* kinds,
+                const double* numbers, Index turns) {
+  return done([&] {
+    Bytes other((size_t)(height * width * channels));
+    for (Index i = 0; i < count; ++i) {
+      const Image image{images + i * height * width * channels, height, width, channels, other.data()};
+      for (Index turn = i * turns; turn < (i + 1) * turns; ++turn) change(image, kinds[turn], numbers + 6 * turn);
+    }
+  });
 }
 }

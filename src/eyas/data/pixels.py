@@ -4,9 +4,10 @@ A call of torch's is short for an image, and threads that make images ready woul
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,19 +46,19 @@ BOX, MIRROR, TURN_OVER = 12, 13, 14
 
 
 class PixelKernels:
-    """The library, each function with what it takes."""
+    """The library, each function with what it takes. All raise MemoryError where there is not enough."""
 
     def __init__(self, made: Path) -> None:
         found = ctypes.CDLL(str(made))
         # images, their sources, shapes [images, 3], boxes [images, 4], crops, side, channels
-        self._crops = function(found, "crops", LONG, *[POINTER] * 4, INT, INT)
+        self._crops = _function(found, "crops", LONG, *[POINTER] * 4, INT, INT)
         # images, how many, height, width, channels, kinds [images, turns], numbers [images, turns, 6], turns
-        self._change = function(found, "change", POINTER, *[LONG] * 4, POINTER, POINTER, LONG)
+        self._change = _function(found, "change", POINTER, *[LONG] * 4, POINTER, POINTER, LONG)
 
         # image, height, width, channels, out, height, width
-        self._resize = function(found, "resize", POINTER, *[LONG] * 3, POINTER, INT, INT)
+        self._resize = _function(found, "resize", POINTER, *[LONG] * 3, POINTER, INT, INT)
         # image, height, width, channels, height and width to look at, side, black, white, thumbnail, numbers
-        self._look = function(found, "look", POINTER, *[LONG] * 3, *[INT] * 5, POINTER, POINTER)
+        self._look = _function(found, "look", POINTER, *[LONG] * 3, *[INT] * 5, POINTER, POINTER)
 
     def resize(self, pixels: UInt8[np.ndarray, "_h _w c"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} c"]:
         """An image at another size, bicubic and antialiased."""
@@ -91,6 +92,17 @@ class PixelKernels:
         """RandAugment, mirrorings and erasing, in place; `images` are dense."""
         kinds, numbers = program(noise, operation_set, level, erase, images.shape[1], images.shape[2])
         self._change(images.data_ptr(), *images.shape, address(kinds), address(numbers), kinds.shape[1])
+
+
+def _function(found: ctypes.CDLL, name: str, *takes: Any) -> Callable[..., None]:
+    made: Any = function(found, name, *takes)
+    made.restype, made.errcheck = INT, _enough
+    return made
+
+
+def _enough(failed: int, *_: Any) -> None:
+    if failed:
+        raise MemoryError
 
 
 def program(
@@ -127,7 +139,7 @@ def edges(boxes: Float64[np.ndarray, "b 4"], height: int, width: int) -> Float64
 
 @cache
 def pixel_kernels() -> PixelKernels | None:
-    """The functions for this machine, compiled in a second where they are not yet; `None` where they cannot be."""
+    """The functions for this machine, compiled in two seconds where they are not yet; `None` where they cannot be."""
     try:
         return PixelKernels(library(SOURCE, user_cache() / "kernels", "images", EXACT))
     except UserError as error:

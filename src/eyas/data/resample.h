@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 // One piece of code for all widths of the processor's vectors: lanes of 16 bytes, on which each instruction works apart.
@@ -37,6 +38,8 @@ struct Taps {  // of each output pixel: where its input begins, and what each pi
   int outputs, most, precision;
   std::vector<int> first, count;
   std::vector<int16_t> weights;  // [outputs, most], and of as many more pixels as fill the last four: nothing
+
+  size_t bytes() const { return sizeof(Taps) + sizeof(int) * 2 * first.size() + sizeof(int16_t) * weights.size(); }
 };
 
 struct Bilinear {
@@ -93,11 +96,16 @@ Taps made(int from, int to) {
 // The same again for a size that this thread has met: most pictures are like others.
 template <class Filter>
 const Taps& taps(int from, int to) {
-  constexpr size_t MANY = 500;
+  constexpr size_t MUCH = 4 << 20;  // bytes, of all of them but the last
   thread_local std::map<std::pair<int, int>, Taps> met;
-  if (met.size() > MANY) met.clear();
+  thread_local size_t held = 0;
   const auto found = met.find({from, to});
-  return found != met.end() ? found->second : met.emplace(std::pair(from, to), made<Filter>(from, to)).first->second;
+  if (found != met.end()) return found->second;
+  Taps fresh = made<Filter>(from, to);
+  const size_t bytes = fresh.bytes();
+  if (held + bytes > MUCH) met.clear(), held = 0;
+  held += bytes;
+  return met.emplace(std::pair(from, to), std::move(fresh)).first->second;
 }
 
 inline Byte rounded(int sum, int precision) { return (Byte)std::clamp(sum >> precision, 0, 255); }

@@ -36,7 +36,8 @@ PART = ".pixels.part"
 # faster while the system keeps most of them in memory, and more than this few machines can spare. A number and no share
 # of the disk: a run that is begun again, on a fuller disk, must read the same images.
 RAW_BYTES = 20_000_000_000
-TOGETHER = 8  # images that a thread reads before it hands them on
+TOGETHER = 8  # images that a thread reads before it hands them on, as far as they are not larger than
+ALL = 16_000_000  # bytes
 SAMPLE = 200  # images whose headers are read to foretell the size
 ROWS = 4096  # of the index that are held as Python objects
 LOOKS = tuple(field.name for field in fields(Look))
@@ -139,8 +140,8 @@ def build(manifest: Manifest, folder: Path, side: int, threads: int | None = Non
     """Decode every image of the manifest once and keep it with its short side reduced to `side` pixels, never enlarged.
 
     The same manifest and files give the same bytes, whatever the number of threads. What cannot be decoded is left
-    out and listed. At most a few images a thread are in memory. Pixels are kept as they are, or, where they would take
-    more than about `raw_bytes`, as JPEG of quality 95 with colours at full resolution.
+    out and listed. At most some images a thread are in memory, of large ones few. Pixels are kept as they are, or, where
+    they would take more than about `raw_bytes`, as JPEG of quality 95 with colours at full resolution.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full; no half store is left.
@@ -251,20 +252,35 @@ def _fill(file: Landing, manifest: Manifest, side: int, threads: int, as_jpeg: b
 
 def _in_order(sources: Sequence[str], side: int, threads: int, as_jpeg: bool) -> Generator[_Prepared | Refusal]:
     """Results in the order of the sources; of few images a thread at a time."""
-    by = pixel_kernels()
+    by, starts = pixel_kernels(), range(0, len(sources), TOGETHER)
 
     def prepared(first: int) -> list[_Prepared | Refusal]:
-        return [_prepare(source, side, as_jpeg, by) for source in sources[first : first + TOGETHER]]
+        found: list[_Prepared | Refusal] = []
+        room = ALL
+        for source in sources[first : first + TOGETHER]:
+            found.append(_prepare(source, side, as_jpeg, by))
+            room -= 0 if isinstance(found[-1], Refusal) else len(found[-1].content)
+            if room < 0:
+                break
+        return found
 
-    for some in ahead(prepared, range(0, len(sources), TOGETHER), threads):
+    for first, some in zip(starts, ahead(prepared, starts, threads), strict=True):
         yield from some
+        for source in sources[first + len(some) : first + TOGETHER]:  # large ones: when their turn has come
+            yield _prepare(source, side, as_jpeg, by)
 
 
 def _prepare(source: str, side: int, as_jpeg: bool, by: PixelKernels | None) -> _Prepared | Refusal:
     try:
         pixels = decode(source)
+        return _reduced(pixels, side, as_jpeg, by)
     except Refusal as refusal:
         return refusal
+    except MemoryError:
+        return Refusal("needs more memory than there is")
+
+
+def _reduced(pixels: Pixels, side: int, as_jpeg: bool, by: PixelKernels | None) -> _Prepared:
     small = np.ascontiguousarray(shrink(pixels, side, by))
     names = ("height", "width", "channels", "original_height", "original_width")
     seen = look(small if min(small.shape[:2]) >= SIDE else pixels, by)  # that is measured at no more than SIDE in any case

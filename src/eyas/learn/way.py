@@ -105,7 +105,8 @@ def choose_way(network: Network, training: Training, batch: int, steps: int, dev
         return way
     using = _found_kernels() if processor and training.fused != "off" else None
     way = replace(way, fused=way.fused and using is not None)
-    file = (cache or user_cache()) / "ways" / f"{_key(network, batch, device, using)}.json"
+    key = _key(network, batch, device, using)
+    file = _kept_in(cache, key)
     measured = _kept(file) or _measure(network, batch, device, using)
     if opens:
         precisions: list[Precision] = ["float32", "bfloat16"] if training.precision == "auto" else [precision]
@@ -113,7 +114,7 @@ def choose_way(network: Network, training: Training, batch: int, steps: int, dev
     if training.compile == "auto" and not way.fused:  # compiling gains less than our kernels (docs/log.md), and excludes them
         expected = steps * batch * measured.seconds(way)
         if expected > LONG:
-            compiled = file.with_name(f"{file.stem}-{way.precision}.json")
+            compiled = _kept_in(cache, f"{key}-{way.precision}")
             found = _kept(compiled) or _measure_compiling(measured, network, batch, way.device(device))
             way = replace(way, compiled=found.repays(expected))
             if found.compiling:  # a compiler that is missing may be there the next time
@@ -279,13 +280,24 @@ def _key(network: Network, batch: int, device: Device, using: Kernels | None) ->
     return digest([machine, repr(network.arch), batch, using.name if using else "plain"])
 
 
-def _kept(file: Path) -> Measured | None:
+def _kept_in(cache: Path | None, name: str) -> Path | None:
+    """The file of a measurement; none for a user without a home."""
+    with suppress(UserError):
+        return (cache or user_cache()) / "ways" / f"{name}.json"
+    return None
+
+
+def _kept(file: Path | None) -> Measured | None:
+    if file is None:
+        return None
     with suppress(OSError, ValueError, TypeError, UserError):  # none yet, or a damaged one
         return from_dict(Measured, json.loads(file.read_bytes()))
     return None
 
 
-def _keep(file: Path, measured: Measured) -> None:
+def _keep(file: Path | None, measured: Measured) -> None:
+    if file is None:
+        return
     with suppress(OSError, UserError):  # a cache that cannot be written costs two seconds each time
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, asdict(measured))

@@ -88,9 +88,9 @@ def unseen(run: str | Path, manifest: Manifest, arch: Arch, data: str) -> Genera
     Raises:
         UserError: there are none.
     """
+    known = known_pictures(Path(run))  # first, as it may be refused
     with tempfile.TemporaryDirectory() as folder:
         built = build(manifest, Path(folder) / "store", side_of(arch.resolution, arch.preprocessing.view))
-        known = known_pictures(Path(run))
         fresh = {
             id: row for row, (id, mark) in enumerate(zip(built.store.ids, built.store.hashes, strict=True)) if mark not in known
         }

@@ -15,6 +15,7 @@ from jaxtyping import Int64, UInt8
 from eyas.data.augment import prepare
 from eyas.data.batches import three_channels
 from eyas.data.decode import Pixels, Refusal
+from eyas.data.store import HASHED
 from eyas.data.workers import ahead, threads_beside
 from eyas.errors import UserError
 from eyas.learn.device import choose
@@ -194,7 +195,7 @@ def check_classes(found: tuple[str, ...], expected: tuple[str, ...], whose: str)
 def _claim(folder: Path, teacher: Teacher) -> None:
     """Say whose answers the folder is for, unless it says so."""
     arch, form = str(teacher.network.arch), teacher.form
-    facts = {"teacher": teacher.checksum, "arch": arch, "classes": list(teacher.classes), "top": form.top}
+    facts = {"teacher": teacher.checksum, "arch": arch, "classes": list(teacher.classes), "top": form.top, "hashed": HASHED}
     if not (folder / FACTS).exists():
         write_json(folder / FACTS, facts)
         return
@@ -206,6 +207,8 @@ def _claim(folder: Path, teacher: Teacher) -> None:
         if kept["classes"] != facts["classes"]:
             other += f"; its classes are {some(kept['classes'])}, and this one's {some(facts['classes'])}"
         raise UserError(f"{folder} holds the answers of another network, {kept['arch']} ({other}); give --out a new folder")
+    if kept.get("hashed") != HASHED:
+        raise UserError(f"{folder} is of an earlier version, with other checksums of images; give --out a new folder")
     forms = [f"the {each['top']} likeliest classes" if each["top"] else "all classes" for each in (kept, facts)]
     raise UserError(f"{folder} holds the probabilities of {forms[0]}, and {forms[1]} are asked for; give --out a new folder")
 

@@ -66,7 +66,8 @@ def _taught_from(teacher: Path) -> Pictures | None:
         roots.add(root)
         try:
             pictures = _pictures(root)
-        except UserError:  # a part of the run was moved away or is damaged: its model teaches all the same
+        except UserError as error:  # a part of the run was moved away or is damaged: its model teaches all the same
+            say(f"whether the teacher {teacher} has seen images of its student's splits is not known: {error}")
             break
         found = pictures if found is None else found | pictures
         root = _teacher_of(root)

@@ -19,6 +19,7 @@ from eyas.data.splits import draw_test
 from eyas.data.store import Built, Store, build, open_built, open_store
 from eyas.errors import UserError
 from eyas.places import user_cache
+from eyas.progress import say
 from eyas.recipe import Flips, Splits
 from eyas.run import Done, Run, digest, read_json
 from eyas.team import current
@@ -143,8 +144,14 @@ def _prepared(
 
 
 def cache_of(text: str) -> Path | None:
-    """The folder that `--cache-dir` means: `auto` is the user's cache, `none` is none."""
-    return None if text == "none" else user_cache() if text == "auto" else Path(text).expanduser().absolute()
+    """The folder that `--cache-dir` means: `auto` is the user's cache, where there can be one, `none` is none."""
+    if text not in ("auto", "none"):
+        return Path(text).expanduser().absolute()
+    try:
+        return user_cache() if text == "auto" else None
+    except UserError as error:
+        say(f"prepared images are not kept for other runs: {error}")
+        return None
 
 
 def load(run: Path, checksum: str = "") -> Data:
