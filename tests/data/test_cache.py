@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from eyas.data import cache as caching
-from eyas.data import store as storing
+from eyas.data import prepared
 from eyas.data.cache import build_or_reuse, clear_cache
 from eyas.data.manifest import Manifest
-from eyas.data.store import INDEX, PIXELS, build, open_store
+from eyas.data.store import INDEX, PART, PIXELS, build, open_store
 from eyas.progress import listening
 from eyas.recipe import Splits
 from eyas.run import Run
@@ -26,14 +26,14 @@ from tests.images import class_folders, encoded, image, manifest_of, put
 SLOW = """
 import sys, time
 from pathlib import Path
-from eyas.data import store
+from eyas.data import prepared
 from eyas.data.cache import build_or_reuse
 from tests.images import manifest_of
-decode = store.decode
+decode = prepared.decode
 def slow(source):
     time.sleep(0.05)
     return decode(source)
-store.decode = slow
+prepared.decode = slow
 folder, out, cache = map(Path, sys.argv[1:])
 build_or_reuse(manifest_of(folder, sorted(path.name for path in folder.iterdir())), out, 16, cache)
 """
@@ -50,8 +50,8 @@ def images(tmp_path: Path) -> Manifest:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every source that is decoded from now on."""
     sources: list[str] = []
-    decode = storing.decode
-    monkeypatch.setattr(storing, "decode", lambda source: (sources.append(source), decode(source))[1])
+    decode = prepared.decode
+    monkeypatch.setattr(prepared, "decode", lambda source: (sources.append(source), decode(source))[1])
     return sources
 
 
@@ -110,13 +110,13 @@ def test_whatever_the_bytes_depend_on_is_decoded_anew(tmp_path, images, decoded,
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, images, monkeypatch):
-    decode = storing.decode
+    decode = prepared.decode
 
     def changing(source):
         put(tmp_path / "in" / "19.png", encoded(image(99), "PNG"))
         return decode(source)
 
-    monkeypatch.setattr(storing, "decode", changing)
+    monkeypatch.setattr(prepared, "decode", changing)
     build_or_reuse(images, tmp_path / "run", 16, tmp_path / "cache")
     assert entries(tmp_path / "cache") == []
 
@@ -207,7 +207,7 @@ def test_a_disk_that_is_full_for_the_cache_costs_a_sentence_and_leaves_no_half(t
 
 def test_of_two_processes_the_second_waits_and_decodes_nothing(tmp_path, images, decoded):
     first = start(tmp_path, "first")
-    wait_for(tmp_path / "first" / storing.PART)
+    wait_for(tmp_path / "first" / PART)
     clear_cache(tmp_path / "cache")  # leaves what another process works with
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
     heard = Heard()
@@ -221,7 +221,7 @@ def test_of_two_processes_the_second_waits_and_decodes_nothing(tmp_path, images,
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path, images):
     first = start(tmp_path, "first")
-    wait_for(tmp_path / "first" / storing.PART)
+    wait_for(tmp_path / "first" / PART)
     first.send_signal(signal.SIGKILL)
     first.wait(60)
     (lock,) = (tmp_path / "cache").iterdir()

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import threading
 from pathlib import Path
@@ -10,19 +9,9 @@ from PIL import Image
 
 from eyas.data.decode import decode
 from eyas.data.manifest import Manifest
-from eyas.data.store import (
-    ALL,
-    INDEX,
-    PART,
-    PIXELS,
-    TOGETHER,
-    build,
-    foretold_bytes,
-    open_built,
-    open_store,
-    pixel_hash,
-    shrink,
-)
+from eyas.data.prepared import ALL, TOGETHER, pixel_hash
+from eyas.data.resize import shrink
+from eyas.data.store import INDEX, PART, PIXELS, build, foretold_bytes, open_built, open_store
 from eyas.errors import UserError
 from eyas.progress import listening
 from tests.heard import Heard
@@ -65,8 +54,8 @@ def test_the_bytes_do_not_depend_on_the_threads(tmp_path, images, monkeypatch, t
     """Nor on what a thread hands on at a time: images of 216 to 1,152 bytes."""
     one, many = tmp_path / "one", tmp_path / "many"
     build(images, one, side=16, threads=1)
-    monkeypatch.setattr("eyas.data.store.TOGETHER", together)
-    monkeypatch.setattr("eyas.data.store.ALL", room)
+    monkeypatch.setattr("eyas.data.prepared.TOGETHER", together)
+    monkeypatch.setattr("eyas.data.prepared.ALL", room)
     build(images, many, side=16, threads=8)
     assert (one / PIXELS).read_bytes() == (many / PIXELS).read_bytes()
     assert (one / INDEX).read_bytes() == (many / INDEX).read_bytes()
@@ -157,7 +146,7 @@ def test_a_store_that_lost_bytes_is_named(tmp_path, images):
 
 
 def test_it_tells_how_far_it_is_and_stops_its_threads_when_stopped(tmp_path, images, monkeypatch):
-    monkeypatch.setattr("eyas.data.store.TOGETHER", 1)
+    monkeypatch.setattr("eyas.data.prepared.TOGETHER", 1)
     before, told = set(threading.enumerate()), []
 
     class Impatient:
@@ -187,8 +176,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
     rows = 20 * TOGETHER
     manifest = Manifest.of({"id": [str(i) for i in range(rows)], "source": [str(tmp_path / "a.png")] * rows})
     decoded = []
-    hashed = hashlib.blake2b
-    monkeypatch.setattr("eyas.data.store.pixel_hash", lambda pixels: decoded.append(1) or hashed(pixels.tobytes()).hexdigest())
+    monkeypatch.setattr("eyas.data.prepared.decode", lambda source: decoded.append(1) or decode(source))
     ahead = []
 
     class Watching:
@@ -212,8 +200,8 @@ def test_of_large_images_few_wait(tmp_path, monkeypatch):
     rows = 20 * TOGETHER
     manifest = Manifest.of({"id": [str(i) for i in range(rows)], "source": [str(tmp_path / "a.png")] * rows})
     decoded, ahead = [], []
-    monkeypatch.setattr("eyas.data.store.ALL", 100)
-    monkeypatch.setattr("eyas.data.store.decode", lambda source: decoded.append(1) or decode(source))
+    monkeypatch.setattr("eyas.data.prepared.ALL", 100)
+    monkeypatch.setattr("eyas.data.prepared.decode", lambda source: decoded.append(1) or decode(source))
 
     class Watching(Heard):
         def advance(self, _label, done, _note):
@@ -230,7 +218,7 @@ def test_memory_that_is_not_there_refuses_the_image(tmp_path, images, monkeypatc
     def short(*_):
         raise MemoryError
 
-    monkeypatch.setattr("eyas.data.store.shrink", short)
+    monkeypatch.setattr("eyas.data.prepared.shrink", short)
     built = build(images, tmp_path / "store", side=16)
     assert {row.reason for row in built.refused} == {"needs more memory than there is"} and len(built.refused) == 4
 

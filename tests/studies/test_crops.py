@@ -17,7 +17,7 @@ from eyas.cli import main
 from eyas.data import batches
 from eyas.data.augment import prepare
 from eyas.data.decode import decode
-from eyas.data.store import shrink
+from eyas.data.resize import shrink
 from eyas.deploy import predict as page
 from eyas.deploy.target import Artifact
 from eyas.errors import UserError

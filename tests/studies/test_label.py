@@ -20,7 +20,7 @@ import eyas
 from eyas.arch.parse import parse
 from eyas.cli import main
 from eyas.data.decode import decode
-from eyas.data.store import pixel_hash
+from eyas.data.prepared import pixel_hash
 from eyas.errors import UserError
 from eyas.nn.build import build
 from eyas.nn.weights import load_network, save_network

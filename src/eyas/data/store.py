@@ -4,9 +4,9 @@ import errno
 import io
 import json
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,33 +14,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from xxhash import xxh3_128
 
 from eyas.data import jpeg
-from eyas.data.decode import Pixels, Refusal, decode, size
+from eyas.data.decode import Pixels, Refusal, size
 from eyas.data.landing import Landing, landing
 from eyas.data.manifest import Manifest
-from eyas.data.pixels import PixelKernels, pixel_kernels
-from eyas.data.quality import SIDE, THUMBNAIL, Look, look
-from eyas.data.resize import shrink
-from eyas.data.workers import ahead, processors
+from eyas.data.prepared import HASHED, in_order
+from eyas.data.quality import THUMBNAIL
+from eyas.data.workers import processors
 from eyas.errors import UserError
 from eyas.progress import work
 from eyas.run import write_atomic
 
 PIXELS = "pixels.bin"  # images one after the other, each uint8 [h, w, c], or a JPEG file
 INDEX = "index.parquet"  # written last: a store is whole when it is there
-HASHED = "xxh3_128"  # how; digests of another kind would find no copies
 PART = ".pixels.part"
 # Bytes of uint8 pixels; above this, JPEG, which takes about an eighth and half a millisecond an image. Pixels are only
 # faster while the system keeps most of them in memory, and more than this few machines can spare. A number and no share
 # of the disk: a run that is begun again, on a fuller disk, must read the same images.
 RAW_BYTES = 20_000_000_000
-TOGETHER = 8  # images that a thread reads before it hands them on, as far as they are not larger than
-ALL = 16_000_000  # bytes
 SAMPLE = 200  # images whose headers are read to foretell the size
 ROWS = 4096  # of the index that are held as Python objects
-LOOKS = tuple(field.name for field in fields(Look))
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -128,14 +122,6 @@ class Built:
     refused: tuple[Refused, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What is kept of an image, and its row of the index but for the id and the place."""
-
-    content: bytes | memoryview
-    row: dict[str, Any]
-
-
 def build(manifest: Manifest, folder: Path, side: int, threads: int | None = None, raw_bytes: int = RAW_BYTES) -> Built:
     """Decode every image of the manifest once and keep it with its short side reduced to `side` pixels, never enlarged.
 
@@ -194,18 +180,6 @@ def open_built(folder: Path) -> Built:
     return Built(store, tuple(Refused(**row) for row in told["refused"]))
 
 
-def pixel_hash(pixels: Pixels) -> str:
-    """A digest of the picture; a grey picture stored in three equal channels has that of its grey self.
-
-    Of 128 bits, made to tell things apart (XXH3), not to withstand who makes two pictures to have the same one.
-    """
-    if _all_grey(pixels):
-        pixels = pixels[..., :1]
-    digest = xxh3_128(str(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
-    return digest.hexdigest()
-
-
 def _finish(folder: Path, index: pa.Table) -> None:
     """Put the pixels in their place, then the index, with which the store is whole."""
     with _explained(folder):
@@ -213,12 +187,6 @@ def _finish(folder: Path, index: pa.Table) -> None:
         buffer = io.BytesIO()
         pq.write_table(index, buffer)
         write_atomic(folder / INDEX, buffer.getvalue())
-
-
-def _all_grey(pixels: Pixels) -> bool:
-    if pixels.shape[2] != 3 or len(set(pixels[0, 0].tolist())) > 1:  # one pixel tells of most pictures that they have colours
-        return False
-    return all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2))
 
 
 def _pixel_bytes(source: str, side: int) -> int:
@@ -237,7 +205,7 @@ def _fill(file: Landing, manifest: Manifest, side: int, threads: int, as_jpeg: b
     refused: list[Refused] = []
     ids, sources = manifest.column("id"), manifest.column("source")
     with work("reading images", total=len(manifest)) as progress:
-        for done, result in enumerate(_in_order(sources, side, threads, as_jpeg)):
+        for done, result in enumerate(in_order(sources, side, threads, as_jpeg)):
             if isinstance(result, Refusal):
                 refused.append(Refused(ids[done], sources[done], str(result)))
             else:
@@ -248,45 +216,6 @@ def _fill(file: Landing, manifest: Manifest, side: int, threads: int, as_jpeg: b
                 rows.clear()
             progress.at(done + 1, note=f"{len(refused)} refused" if refused else "")
     return pa.Table.from_batches([*batches, pa.RecordBatch.from_pylist(rows, SCHEMA)]), refused
-
-
-def _in_order(sources: Sequence[str], side: int, threads: int, as_jpeg: bool) -> Generator[_Prepared | Refusal]:
-    """Results in the order of the sources; of few images a thread at a time."""
-    by, starts = pixel_kernels(), range(0, len(sources), TOGETHER)
-
-    def prepared(first: int) -> list[_Prepared | Refusal]:
-        found: list[_Prepared | Refusal] = []
-        room = ALL
-        for source in sources[first : first + TOGETHER]:
-            found.append(_prepare(source, side, as_jpeg, by))
-            room -= 0 if isinstance(found[-1], Refusal) else len(found[-1].content)
-            if room < 0:
-                break
-        return found
-
-    for first, some in zip(starts, ahead(prepared, starts, threads), strict=True):
-        yield from some
-        for source in sources[first + len(some) : first + TOGETHER]:  # large ones: when their turn has come
-            yield _prepare(source, side, as_jpeg, by)
-
-
-def _prepare(source: str, side: int, as_jpeg: bool, by: PixelKernels | None) -> _Prepared | Refusal:
-    try:
-        pixels = decode(source)
-        return _reduced(pixels, side, as_jpeg, by)
-    except Refusal as refusal:
-        return refusal
-    except MemoryError:
-        return Refusal("needs more memory than there is")
-
-
-def _reduced(pixels: Pixels, side: int, as_jpeg: bool, by: PixelKernels | None) -> _Prepared:
-    small = np.ascontiguousarray(shrink(pixels, side, by))
-    names = ("height", "width", "channels", "original_height", "original_width")
-    seen = look(small if min(small.shape[:2]) >= SIDE else pixels, by)  # that is measured at no more than SIDE in any case
-    row = dict(zip(names, (*small.shape, *pixels.shape[:2]), strict=True)) | {"hash": pixel_hash(pixels)}
-    row |= {name: getattr(seen, name) for name in LOOKS}
-    return _Prepared(jpeg.encode(small) if as_jpeg else small.reshape(-1).data, row)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 
 from eyas.data.decode import Pixels, Refusal, decode
 from eyas.data.manifest import Split
+from eyas.data.prepared import pixel_hash
 from eyas.data.sources import opened
-from eyas.data.store import pixel_hash
 from eyas.deploy import predict as page
 from eyas.errors import ContractError
 from eyas.progress import say, work

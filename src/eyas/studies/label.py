@@ -18,10 +18,10 @@ from eyas.arch.spec import Arch
 from eyas.data.cache import file_of
 from eyas.data.decode import Pixels, decode
 from eyas.data.manifest import Manifest
+from eyas.data.prepared import pixel_hash
 from eyas.data.readers import read_pile
 from eyas.data.remote import is_address
 from eyas.data.resize import shrink
-from eyas.data.store import pixel_hash
 from eyas.errors import UserError
 from eyas.nn.weights import kind_of
 from eyas.run import Run, write_atomic

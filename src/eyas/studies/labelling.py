@@ -15,7 +15,7 @@ from jaxtyping import Int64, UInt8
 from eyas.data.augment import prepare
 from eyas.data.batches import three_channels
 from eyas.data.decode import Pixels, Refusal
-from eyas.data.store import HASHED
+from eyas.data.prepared import HASHED
 from eyas.data.workers import ahead, threads_beside
 from eyas.errors import UserError
 from eyas.learn.device import choose
